@@ -1,0 +1,69 @@
+"""genoweave: a balanced synthetic genotype cohort from a real one, out of core.
+
+The verbs of the pipeline, in its order, as functions on sgkit datasets; `run` is all of them.
+Heavy libraries are imported when a name is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "open": ("api", "open_cohort"),
+    "save": ("api", "save"),
+    "import_cohort": ("api", "import_cohort"),
+    "export": ("api", "export"),
+    "simulate": ("methods.simulate", "simulate"),
+    "Simulation": ("methods.simulate", "Simulation"),
+    "qc": ("methods.qc", "qc"),
+    "QC": ("methods.qc", "QC"),
+    "pca": ("methods.pca", "pca"),
+    "project": ("methods.pca", "project"),
+    "PCA": ("methods.pca", "PCA"),
+    "ancestry": ("methods.ancestry", "ancestry"),
+    "Ancestry": ("methods.ancestry", "Ancestry"),
+    "synthesize": ("methods.synthesis", "synthesize"),
+    "Synthesis": ("methods.synthesis", "Synthesis"),
+    "phenotype": ("methods.phenotype", "phenotype"),
+    "Phenotype": ("methods.phenotype", "Phenotype"),
+    "watermark": ("api", "watermark"),
+    "Watermark": ("methods.watermark", "Watermark"),
+    "relatives": ("api", "relatives"),
+    "Relatives": ("methods.relatives", "Relatives"),
+    "king": ("methods.kinship", "king"),
+    "king_listed": ("methods.kinship", "king_listed"),
+    "Kinship": ("methods.kinship", "Kinship"),
+    "evaluate": ("api", "evaluate"),
+    "Evaluation": ("methods.evaluation", "Evaluation"),
+    "release": ("api", "release"),
+    "run": ("pipeline.run", "run"),
+    "status": ("pipeline.run", "status"),
+    "plan": ("pipeline.plan", "plan"),
+    "RunConfig": ("config", "RunConfig"),
+    "load_config": ("config", "load"),
+    "Root": ("rng", "Root"),
+    "GenoweaveError": ("errors", "GenoweaveError"),
+    "ConfigError": ("errors", "ConfigError"),
+    "DataError": ("errors", "DataError"),
+    "StoreError": ("errors", "StoreError"),
+    "MemoryBudgetError": ("errors", "MemoryBudgetError"),
+    "StageError": ("errors", "StageError"),
+}
+
+__all__ = ["__version__", *_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'genoweave' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    value = getattr(import_module(f"genoweave.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

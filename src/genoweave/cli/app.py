@@ -1,0 +1,94 @@
+"""The command group. A command's module is imported when it is called, so that --help is quick."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from genoweave import __version__
+from genoweave.errors import GenoweaveError
+
+# name -> (module of genoweave.cli, function, what it does), in the order of the pipeline
+COMMANDS = {
+    "demo": ("jobs", "demo", "The whole job on a simulated founder cohort."),
+    "init": ("jobs", "init", "Write a commented configuration."),
+    "plan": ("jobs", "plan", "Print what a run will cost, and refuse one over the memory limit."),
+    "run": ("jobs", "run", "Run the whole job; what is done is skipped."),
+    "status": ("jobs", "status", "Show how far a run is."),
+    "report": ("jobs", "report", "Write the report of a run again."),
+    "release": ("jobs", "release", "Write the release of a run folder."),
+    "simulate": ("verbs", "simulate", "Simulate founders of six populations."),
+    "import": ("verbs", "import_", "Convert a PLINK fileset or VCF Zarr to a chunked store."),
+    "export": ("verbs", "export", "Write a cohort as VCF Zarr, PLINK or CSV."),
+    "qc": ("verbs", "qc", "Filter samples and variants, in PLINK's order."),
+    "pca": ("verbs", "pca", "Principal components, and projection of other samples."),
+    "ancestry": ("verbs", "ancestry", "Report what the components say of ancestry labels."),
+    "synthesize": ("verbs", "synthesize", "Make synthetic samples of every ancestry group."),
+    "phenotype": ("verbs", "phenotype", "Simulate a case/control trait with known truth."),
+    "watermark": ("verbs", "watermark", "Make watermark SNPs for a trait."),
+    "relatives": ("verbs", "relatives", "Make relatives with a known pedigree."),
+    "king": ("verbs", "king", "KING-robust kinship of all pairs."),
+    "evaluate": ("verbs", "evaluate", "Compare a synthetic cohort with the real one."),
+    "doctor": ("jobs", "doctor", "Check versions, threads and memory."),
+}
+
+
+class _Commands(click.Group):
+    """Loads a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, function, summary = COMMANDS[cmd_name]
+        from genoweave.cli.options import command
+
+        made = command(cmd_name, getattr(import_module(f"genoweave.cli.{module}"), function))
+        made.short_help = summary
+        return made
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="genoweave")
+def cli() -> None:
+    """Turn a real genotype cohort into a balanced synthetic one that can be used and judged."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit 0, 1 for a data or user error, 2 for wrong usage."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = cli.main(args=arguments, prog_name="genoweave", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 1
+    except GenoweaveError as error:
+        click.echo(f"genoweave: error: {error}", err=True)
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("genoweave: interrupted; finished work is kept, run again to go on", err=True)
+        return 130
+    except MemoryError:
+        click.echo(
+            "genoweave: error: out of memory; lower --memory-limit's plan or use a larger machine",
+            err=True,
+        )
+        return 1

@@ -1,0 +1,175 @@
+"""Where tasks run: threads, local processes, or the workers of any Dask scheduler."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from genoweave.errors import ConfigError, StageError
+from genoweave.execution import Executor, Future, ThreadExecutor
+
+log = logging.getLogger(__name__)
+
+# One task, one core: kernels are single-threaded and BLAS keeps to itself.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+}
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 10,
+    "distributed.deploy.lost-worker-timeout": "1h",  # else a LocalCluster can shrink to nothing
+    "distributed.worker.memory.terminate": False,
+    "distributed.comm.timeouts.connect": "60s",
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+}
+_RETRIES = 3
+_LARGE = 64 * 1024
+
+
+class ClusterExecutor:
+    """Tasks on the workers of a Dask cluster."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        threads = client.nthreads()
+        if not threads:
+            raise ConfigError("the Dask scheduler has no workers; start some and run again")
+        self.slots = sum(threads.values())
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        """Submit a task; it is tried again if its worker dies."""
+        future: Future = self._client.submit(
+            _one_blas_thread, function, *arguments, pure=False, retries=_RETRIES
+        )
+        return future
+
+    def share(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Send large arguments to the workers once, instead of with every task."""
+        return tuple(
+            self._client.scatter(_Opaque(value), broadcast=True, hash=False)
+            if len(pickle.dumps(value)) > _LARGE
+            else value
+            for value in arguments
+        )
+
+
+class _Opaque:
+    """Keeps dask from looking into a shared argument."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _one_blas_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    from threadpoolctl import threadpool_limits
+
+    opened = (a.value if isinstance(a, _Opaque) else a for a in arguments)
+    with threadpool_limits(1):
+        return function(*opened)
+
+
+@contextmanager
+def executor(
+    *, workers: int = 0, scheduler: str | None = None, memory_limit: int | None = None
+) -> Iterator[Executor]:
+    """Give an executor for the time of the context.
+
+    Parameters
+    ----------
+    workers
+        Local worker processes of one thread; 0 for threads of this process.
+    scheduler
+        Address of a running Dask scheduler, instead.
+    memory_limit
+        Bytes that all local workers may use together.
+
+    Raises
+    ------
+    ConfigError
+        If the scheduler cannot be reached or has no workers.
+    """
+    if scheduler is None and workers == 0:
+        threads = ThreadExecutor()
+        try:
+            yield threads
+        finally:
+            threads.close()
+        return
+    import dask
+    from distributed import Client
+
+    with dask.config.set(_SETTINGS):
+        if scheduler is not None:
+            with _connect(scheduler) as client:
+                _check_versions(client)
+                yield ClusterExecutor(client)
+            return
+        with _local_cluster(workers, memory_limit) as cluster, Client(cluster) as client:
+            log.info("%d local worker processes", workers)
+            yield ClusterExecutor(client)
+
+
+@contextmanager
+def _local_cluster(workers: int, memory_limit: int | None) -> Iterator[Any]:
+    from distributed import LocalCluster
+
+    per_worker = memory_limit // workers if memory_limit else "auto"
+    before = {key: os.environ.get(key) for key in WORKER_ENVIRONMENT}
+    os.environ.update(WORKER_ENVIRONMENT)
+    try:
+        with LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=per_worker,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        ) as cluster:
+            yield cluster
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _connect(scheduler: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(scheduler, timeout="20s")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {scheduler} ({error}); check the address, tcp://host:port"
+        ) from None
+
+
+def _check_versions(client: Any) -> None:
+    """Results are compared bit by bit, so the workers must run the same genoweave."""
+    from importlib.metadata import version
+
+    own = version("genoweave")
+    try:
+        found = set(client.run(_genoweave_version).values())
+    except ModuleNotFoundError:
+        raise StageError(
+            "genoweave is not installed on the workers; install the same version there"
+        ) from None
+    if found - {own}:
+        raise StageError(
+            f"the workers run genoweave {', '.join(sorted(found))}, this process {own}; install one version"
+        )
+
+
+def _genoweave_version() -> str:
+    from importlib.metadata import version
+
+    return version("genoweave")

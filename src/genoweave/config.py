@@ -1,0 +1,282 @@
+"""One TOML file, a section per stage: read, checked, written with its comments."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel
+
+from genoweave.chunks import parse_bytes
+from genoweave.errors import ConfigError
+from genoweave.methods.ancestry import Ancestry
+from genoweave.methods.evaluation import Evaluation
+from genoweave.methods.kinship import Kinship
+from genoweave.methods.pca import PCA
+from genoweave.methods.phenotype import Phenotype
+from genoweave.methods.qc import QC
+from genoweave.methods.relatives import Relatives
+from genoweave.methods.synthesis import Synthesis
+from genoweave.methods.synthesis.channel import MECHANISMS
+from genoweave.methods.watermark import Watermark
+from genoweave.parameters import Field, Parameters
+
+Format = Literal["csv", "plink", "vcz"]
+
+
+class Input(Parameters):
+    """The real cohort and its labels."""
+
+    path: str = Field("cohort", description="PLINK prefix or .bed, or VCF Zarr store (folder, .zip, URL)")
+    ancestry: str = Field(
+        "ancestry.tsv",
+        description="table with a header: sample id, then ancestry group (TSV or CSV)",
+    )
+    ancestry_column: str | None = Field(None, description="the group's column, if it is not the second")
+    drop_unlabelled: bool = Field(False, description="leave out samples without a label, ignore unknown ones")
+    convert: bool = Field(
+        True, description="copy the genotypes to the run folder; false reads them where they are"
+    )
+
+
+class RunQC(QC):
+    """Quality control of a run: donors must be unrelated."""
+
+    king_cutoff: float | None = Field(
+        0.0884,
+        gt=0,
+        lt=0.5,
+        description="remove one of each pair with a KING kinship above this (PLINK 2 --king-cutoff)",
+    )
+
+
+class OptionalStage(Parameters):
+    """A stage that can be left out."""
+
+    enabled: bool = Field(True, description="run this stage")
+
+
+class RunPhenotype(Phenotype, OptionalStage):
+    """The trait of a run."""
+
+
+class RunWatermark(Watermark, OptionalStage):
+    """The watermarks of a run."""
+
+
+class RunKinship(Kinship, OptionalStage):
+    """The kinship table of a run."""
+
+
+class Release(OptionalStage):
+    """What is written for others."""
+
+    name: str = Field(
+        "genoweave",
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$",
+        description="prefix of the released files",
+    )
+    formats: tuple[Format, ...] = Field(
+        get_args(Format),
+        description="csv (the five files), plink and vcz (VCF Zarr) of the synthetic cohort",
+    )
+
+
+class Storage(Parameters):
+    """How the run's stores are cut. Results don't depend on it."""
+
+    variant_chunk: int = Field(1024, ge=1, le=100_000, description="variants per chunk")
+    sample_chunk: int = Field(4096, ge=1, le=1_000_000, description="samples per chunk")
+
+
+class Cluster(Parameters):
+    """Where the work runs. Results don't depend on it."""
+
+    workers: int = Field(0, ge=0, description="local worker processes; 0 uses threads of one process")
+    scheduler: str | None = Field(None, description="address of a Dask scheduler, tcp://host:port")
+    memory_limit: str | None = Field(
+        None, description="memory that the work may use, as 4GiB; the machine's by default"
+    )
+
+
+class RunConfig(Parameters):
+    """Everything that a run depends on; one parameter object per stage."""
+
+    seed: int = Field(0, ge=0, description="public seed of every stage that does not set its own")
+    input: Input = Input()
+    qc: RunQC = RunQC()
+    pca: PCA = PCA()
+    ancestry: Ancestry = Ancestry()
+    synthesis: Synthesis = Synthesis()
+    phenotype: RunPhenotype = RunPhenotype()
+    watermark: RunWatermark = RunWatermark()
+    relatives: Relatives = Relatives()
+    kinship: RunKinship = RunKinship()
+    evaluation: Evaluation = Evaluation()
+    release: Release = Release()
+    storage: Storage = Storage()
+    cluster: Cluster = Cluster()
+
+
+SECTIONS: tuple[str, ...] = tuple(name for name in RunConfig.model_fields if name != "seed")
+
+SMALL = {
+    "pca": {"n_components": 20},
+    "synthesis": {"per_group": 300},
+    "relatives": {"founders_per_group": 160},
+    "evaluation": {"tsne_samples": 150, "tsne_perplexity": 30},
+}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "small": SMALL}
+
+
+def build(values: dict[str, Any], where: str = "configuration") -> RunConfig:
+    """Check a nested dictionary and make a `RunConfig` of it.
+
+    Raises
+    ------
+    ConfigError
+        Naming the section and key, what was wanted and what was found.
+    """
+    unknown = set(values) - set(RunConfig.model_fields)
+    if unknown:
+        raise ConfigError(
+            f"{where}: unknown section {', '.join(f'[{name}]' for name in sorted(unknown))}; "
+            f"the sections are {', '.join(f'[{name}]' for name in SECTIONS)}"
+        )
+    seed = values.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"{where}: seed is a whole number from 0, found {seed!r}")
+    sections = {name: _section(name, values.get(name, {}), seed, where) for name in SECTIONS}
+    config = RunConfig(seed=seed, **sections)
+    _check_together(config, where)
+    return config
+
+
+def _section(name: str, values: Any, seed: int, where: str) -> Parameters:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: [{name}] is a section of keys, found {values!r}")
+    cls = type(RunConfig.model_fields[name].default)
+    unknown = set(values) - set(cls.model_fields)
+    if unknown:
+        raise ConfigError(
+            f"{where}: [{name}] has no key {', '.join(repr(key) for key in sorted(unknown))}; "
+            f"it has {', '.join(cls.model_fields)}"
+        )
+    given = {
+        key: (None if value is False and _may_be_none(cls, key) else value) for key, value in values.items()
+    }
+    if "seed" in cls.model_fields:
+        given.setdefault("seed", seed)
+    try:
+        return cls(**given)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {str(error).replace(f'[{cls.__name__}]', f'[{name}]')}") from None
+
+
+def _may_be_none(cls: type[BaseModel], key: str) -> bool:
+    """TOML has no null: ``key = false`` switches an optional number or text off."""
+    arguments = get_args(cls.model_fields[key].annotation)
+    return type(None) in arguments and bool not in arguments
+
+
+def _check_together(config: RunConfig, where: str) -> None:
+    if config.synthesis.mechanism not in MECHANISMS:
+        raise ConfigError(
+            f"{where}: [synthesis] mechanism {config.synthesis.mechanism!r} is not known; "
+            f"choose one of: {', '.join(MECHANISMS)}"
+        )
+    if config.relatives.enabled and config.relatives.founders_per_group > config.synthesis.per_group:
+        raise ConfigError(
+            f"{where}: [relatives] founders_per_group = {config.relatives.founders_per_group} is more than "
+            f"[synthesis] per_group = {config.synthesis.per_group}; lower the first or raise the second"
+        )
+    if config.watermark.enabled and not config.phenotype.enabled:
+        raise ConfigError(f"{where}: [watermark] needs [phenotype]; set [watermark] enabled = false")
+    if config.cluster.workers and config.cluster.scheduler:
+        raise ConfigError(f"{where}: [cluster] takes workers or scheduler, not both")
+    if config.cluster.memory_limit is not None:
+        memory_bytes(config.cluster.memory_limit)
+
+
+def memory_bytes(text: str) -> int:
+    """Parse a memory limit.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a size.
+    """
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise ConfigError(f"memory_limit: {error}") from None
+
+
+def load(path: str | Path) -> RunConfig:
+    """Read and check a TOML file; relative input paths are relative to the file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not TOML, or says something impossible.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no configuration {path}; write one with: genoweave init {path}"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from None
+    config = build(values, str(path))
+    return _with_paths(config, path.resolve().parent)
+
+
+def _with_paths(config: RunConfig, folder: Path) -> RunConfig:
+    given = config.input
+    places = {
+        key: value if "://" in value else str(folder / Path(value).expanduser())
+        for key, value in (("path", given.path), ("ancestry", given.ancestry))
+    }
+    return config.model_copy(update={"input": given.model_copy(update=places)})
+
+
+def replace(config: RunConfig, section: str, **changes: Any) -> RunConfig:
+    """Return a configuration with some values of a section changed and checked again."""
+    values = config.model_dump(exclude_unset=False)
+    values[section] |= changes
+    return build(values)
+
+
+def to_toml(config: RunConfig, *, comments: bool = True) -> str:
+    """Write a configuration as TOML, with the meaning of each key as a comment."""
+    lines = []
+    if comments:
+        lines.append(f"# {RunConfig.model_fields['seed'].description}")
+    lines.append(f"seed = {config.seed}")
+    for name in SECTIONS:
+        section = getattr(config, name)
+        lines += ["", f"[{name}]"]
+        if comments:
+            lines.insert(-1, f"# {(type(section).__doc__ or '').splitlines()[0]}")
+        for key, field in type(section).model_fields.items():
+            if key == "seed" and getattr(section, key) == config.seed:
+                continue
+            if comments:
+                lines.append(f"# {field.description}")
+            lines.append(f"{key} = {_toml(getattr(section, key))}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return "false"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

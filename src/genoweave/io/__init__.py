@@ -1,0 +1,1 @@
+"""Files: stores, PLINK filesets, tables, the release. Nothing half-written looks whole."""

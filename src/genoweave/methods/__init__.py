@@ -1,0 +1,1 @@
+"""Genetic methods: dataset in, dataset out. No files, no configuration, no cluster."""

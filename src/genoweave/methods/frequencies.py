@@ -1,0 +1,82 @@
+"""Genotype counts per variant and group, the sums from which frequencies and tests are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from genoweave.chunks import tiles
+from genoweave.execution import fold
+from genoweave.genotypes import Source, read_dosage, source_of
+from genoweave.kernels.counts import genotype_counts, missing_by_sample
+
+
+def count_genotypes(
+    ds: xr.Dataset, group: NDArray[np.int64] | None = None, label: str = "counts"
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count genotypes of every variant in every group, and missing calls of every sample.
+
+    Parameters
+    ----------
+    ds
+        A cohort with ``call_genotype`` (variants, samples, ploidy).
+    group
+        int64 (samples,): group number of each sample, negative to leave it out. One group by default.
+    label
+        What the progress calls this pass.
+
+    Returns
+    -------
+    counts : int64 (variants, groups, 3)
+        Called genotypes with 0, 1, 2 counted alleles.
+    missing : int64 (samples,)
+        Variants without a call.
+
+    Notes
+    -----
+    One pass over the genotypes. Memory: 24 bytes per variant and group, and one tile per task.
+    """
+    source = source_of(ds)
+    n_variants, n_samples, _ = source.shape
+    group = np.zeros(n_samples, np.int64) if group is None else group
+    groups = int(group.max(initial=0)) + 1
+    state = {
+        "counts": np.zeros((n_variants, groups, 3), np.int64),
+        "missing": np.zeros(n_samples, np.int64),
+    }
+    state = fold(label, _count_tile, tiles(n_variants), state, _add_tile, shared=(source, group, groups))
+    return state["counts"], state["missing"]
+
+
+def _count_tile(
+    source: Source, group: NDArray[np.int64], groups: int, v0: int, v1: int
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+    dosage = read_dosage(source, v0, v1)
+    counts = np.zeros((v1 - v0, groups, 3), np.int64)
+    missing = np.zeros(dosage.shape[1], np.int64)
+    genotype_counts(dosage, group, counts)
+    missing_by_sample(dosage, missing)
+    return v0, counts, missing
+
+
+def _add_tile(state: dict[str, Any], _: int, result: tuple[int, NDArray, NDArray]) -> None:
+    v0, counts, missing = result
+    state["counts"][v0 : v0 + len(counts)] = counts
+    state["missing"] += missing
+
+
+def allele_frequency(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the counted allele's frequency from counts (..., 3); NaN where nothing was called."""
+    called = counts.sum(axis=-1)
+    alleles = counts[..., 1] + 2 * counts[..., 2]
+    return np.divide(alleles, 2.0 * called, out=np.full(called.shape, np.nan), where=called > 0)
+
+
+def group_numbers(labels: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the sorted group names and each sample's number; -1 where the label is empty."""
+    names = sorted({str(label) for label in labels} - {""})
+    index = {name: i for i, name in enumerate(names)}
+    return names, np.array([index.get(str(label), -1) for label in labels], np.int64)

@@ -1,0 +1,1 @@
+"""The run: the list of stages, manifests, progress, plan. Read `stages` first."""

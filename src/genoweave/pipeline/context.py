@@ -1,0 +1,163 @@
+"""What a stage sees of the run: its configuration, its folder, its secrets, its checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from genoweave.config import RunConfig
+from genoweave.errors import ConfigError, StoreError
+from genoweave.io import store
+from genoweave.io.cohort import open_cohort
+from genoweave.io.files import disk_errors, remove, write_atomic
+from genoweave.rng import KEY_BYTES, Root
+
+KEY_FILE = "private/noise.key"
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run's folder and configuration."""
+
+    folder: Path
+    config: RunConfig
+    token: str = ""
+
+    def path(self, name: str) -> Path:
+        """Return the place of an artifact."""
+        return self.folder / name
+
+    @cached_property
+    def key(self) -> Root:
+        """The private root of the run; made on first use, read afterwards."""
+        return load_key(self.folder / KEY_FILE)
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Chunk shape of the run's stores."""
+        return self.config.storage.variant_chunk, self.config.storage.sample_chunk
+
+    def open(self, name: str) -> xr.Dataset:
+        """Open one of the run's stores lazily; a source that was not converted is read where it is."""
+        ds = store.open_store(self.path(name))
+        if "original_path" not in ds.attrs:
+            return ds
+        original = open_cohort(ds.attrs["original_path"])
+        return ds.assign(call_genotype=original["call_genotype"])
+
+    def write(self, ds: xr.Dataset, name: str) -> None:
+        """Write a store of the run."""
+        store.write(ds, self.path(name), self.chunks, self.token)
+
+    def write_table(self, table: pd.DataFrame, name: str) -> None:
+        """Write a Parquet table of the run, atomically."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        with disk_errors(path):
+            table.to_parquet(partial, index=False)
+            os.replace(partial, path)
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """Read a Parquet table of the run."""
+        return pd.read_parquet(self.path(name))
+
+
+def load_key(path: Path) -> Root:
+    """Read a noise key, or draw a new one from the operating system and keep it (mode 600, folder 700).
+
+    Raises
+    ------
+    ConfigError
+        If the file does not hold a key.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        root = Root.from_system()
+        write_atomic(path, root.value.hex() + "\n", mode=0o600)
+        return root
+    try:
+        value = bytes.fromhex(path.read_text().strip())
+    except (ValueError, UnicodeDecodeError):
+        value = b""
+    except OSError as error:
+        raise StoreError(f"the noise key {path} cannot be read: {error.strerror}") from None
+    if len(value) != KEY_BYTES:
+        raise ConfigError(
+            f"{path} is not a noise key: wanted {2 * KEY_BYTES} hexadecimal digits; restore the file, or remove it to "
+            "draw a new key (all that depends on it is then made again)"
+        )
+    return Root(value)
+
+
+def key_check(root: Root) -> str:
+    """Return a value that tells whether a key is the same one, and nothing else of it."""
+    return hashlib.blake2b(b"genoweave noise key check", key=root.value, digest_size=16).hexdigest()
+
+
+class FolderCheckpoints:
+    """States of folds, kept in a folder of the stage and thrown away when it is done."""
+
+    def __init__(self, folder: Path, token: str, interval: float = 5.0) -> None:
+        self._root = folder
+        self._folder = folder / token
+        self._interval = interval
+        self._due = time.monotonic() + interval
+        for old in folder.glob("*") if folder.exists() else ():
+            if old.name != token:
+                remove(old)
+
+    def folder(self) -> Path:
+        """Return the folder for scratch files."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+    def _file(self, label: str) -> Path:
+        name = hashlib.blake2b(label.encode(), digest_size=8).hexdigest()
+        return self.folder() / f"{name}.npz"
+
+    def load(self, label: str) -> tuple[int, dict[str, Any]] | None:
+        """Return (items done, state) if it was saved and can be read."""
+        try:
+            with np.load(self._file(label)) as saved:
+                state: dict[str, Any] = {n[2:]: saved[n] for n in saved.files if n.startswith("a.")}
+                state |= {n[2:]: [saved[n]] for n in saved.files if n.startswith("l.")}
+                state |= {n[2:]: [] for n in saved.files if n.startswith("e.")}
+                return int(saved["done"]), state
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+
+    def save(self, label: str, done: int, state: dict[str, Any], *, final: bool) -> None:
+        """Save every few seconds and at the end; saving never takes more than a tenth of the time."""
+        begun = time.monotonic()
+        if begun < self._due and not final:
+            return
+        arrays: dict[str, Any] = {"done": np.int64(done)}
+        for name, value in state.items():
+            if not isinstance(value, list):
+                arrays[f"a.{name}"] = value
+            elif value:
+                arrays[f"l.{name}"] = np.concatenate(value)
+            else:
+                arrays[f"e.{name}"] = np.int64(0)
+        path = self._file(label)
+        partial = path.with_name(path.name + ".partial")
+        with disk_errors(path):
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)
+            os.replace(partial, path)
+        ended = time.monotonic()
+        self._due = ended + max(self._interval, 10 * (ended - begun))
+
+    def clear(self) -> None:
+        """Throw everything away: the stage is done."""
+        remove(self._root) if self._root.exists() else None

@@ -1,0 +1,224 @@
+"""The release stage: what others get, with the privacy statement first and nothing secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from genoweave.io import release as files
+from genoweave.io import store
+from genoweave.io.files import remove, write_atomic
+from genoweave.io.plink import write_plink
+from genoweave.methods.phenotype import relatives_trait
+from genoweave.methods.synthesis.channel import flip_probability, mechanism
+from genoweave.pipeline.context import Context
+from genoweave.pipeline.manifest import versions
+
+
+def release(run: Context) -> dict[str, Any]:
+    """Write every released file, then the manifest."""
+    folder = run.path("release")
+    building = folder.with_name("release.partial")
+    _start(building, run.token)
+    ds = _cohort(run)
+    columns = files.variant_columns(ds)
+    name = run.config.release.name
+    if "csv" in run.config.release.formats:
+        _write_csv(run, ds, columns, building, name)
+    if "plink" in run.config.release.formats and not Path(f"{building / name}.bed").exists():
+        write_plink(ds, building / name, run.token)
+    if "vcz" in run.config.release.formats and not (building / f"{name}.vcz").exists():
+        public = ds.drop_vars("variant_source_row", errors="ignore")
+        store.write(public, building / f"{name}.vcz", store.STANDARD_CHUNKS, run.token)
+    _write_truth(run, ds, columns, building / "truth")
+    files.write_tsv(files.variants_table(ds, columns), building / "variants.tsv")
+    write_atomic(building / "README.md", first_page(run, ds))
+    (building / ".token").unlink()
+    files.write_manifest(building, _facts(run, ds))
+    remove(folder)
+    building.rename(folder)
+    return {"files": sum(1 for _ in folder.iterdir())}
+
+
+def _start(building: Path, token: str) -> None:
+    """Continue a half-made release of the same inputs, or begin anew."""
+    mark = building / ".token"
+    if not (mark.exists() and mark.read_text() == token):
+        remove(building)
+        building.mkdir(parents=True)
+        (building / "truth").mkdir()
+        write_atomic(mark, token)
+
+
+def _cohort(run: Context) -> xr.Dataset:
+    ds = run.open("synthetic.vcz")
+    if run.config.phenotype.enabled:
+        ds = ds.assign(sample_case=("samples", run.open("phenotype.zarr")["sample_case"].values))
+    return ds
+
+
+def _write_csv(run: Context, ds: xr.Dataset, columns: Any, folder: Path, name: str) -> None:
+    """Write the five files, those of stages that were left out excepted; finished ones are kept."""
+    snp = folder / f"{name}_snp.csv"
+    if not snp.exists():
+        files.write_genotype_csv(ds, snp, columns, run.token, with_ancestry=True)
+    if run.config.phenotype.enabled:
+        files.write_phenotype_csv(ds, run.open("phenotype.zarr"), folder / f"{name}_phenotype.csv")
+    if run.config.watermark.enabled:
+        files.write_watermark_csv(ds, run.open("watermark.zarr"), folder / f"{name}_watermark_snp.csv")
+    if not run.config.relatives.enabled:
+        return
+    if run.config.kinship.enabled:
+        listed = run.read_table("kinship_listed.parquet")
+        files.write_kinship_csv(listed, folder / f"{name}_kinship_relatedness.csv")
+    relatives = folder / f"{name}_relative_snps.csv"
+    if not relatives.exists():
+        people = run.open("relatives.vcz")
+        files.write_genotype_csv(people, relatives, columns, run.token, with_ancestry=False)
+
+
+def _write_truth(run: Context, ds: xr.Dataset, columns: Any, folder: Path) -> None:
+    if run.config.phenotype.enabled:
+        _write_trait_truth(run, columns, folder)
+    if run.config.watermark.enabled:
+        marks = run.open("watermark.zarr")
+        names = [str(n) for n, v in marks.variables.items() if v.dims == ("watermarks",)]
+        table = pd.DataFrame({n.removeprefix("watermark_"): marks[n].values for n in names})
+        files.write_tsv(table.sort_values("id"), folder / "watermark.tsv")
+    if run.config.relatives.enabled:
+        _write_pedigree_truth(run, folder)
+    files.write_tsv(same_source(run), folder / "same_source.tsv")
+    groups = run.read_table("synthesis.parquet")
+    public = ["group", "n_synthetic"]
+    files.write_tsv(groups[public], folder / "groups.tsv")
+
+
+def _write_trait_truth(run: Context, columns: Any, folder: Path) -> None:
+    trait = run.open("phenotype.zarr")
+    causal = trait["variant_is_causal"].values
+    effects = pd.DataFrame(
+        {
+            "column": columns,
+            "frequency": trait["variant_allele_frequency"].values,
+            "effect_per_standardised_genotype": trait["variant_effect"].values,
+            "effect_per_counted_allele": trait["variant_effect_per_allele"].values,
+        }
+    )
+    files.write_tsv(effects[causal], folder / "causal_variants.tsv")
+    samples = {"SampleID": trait["sample_id"].values} | {
+        name: trait[f"sample_{name}"].values for name in ("case", "liability", "genetic_value")
+    }
+    files.write_tsv(pd.DataFrame(samples), folder / "phenotype.tsv")
+    if run.config.relatives.enabled:
+        people = run.open("relatives.vcz")
+        theirs = relatives_trait(people, trait)
+        samples = {"SampleID": people["sample_id"].values} | {
+            name: theirs[f"sample_{name}"].values for name in ("case", "liability", "genetic_value")
+        }
+        files.write_tsv(pd.DataFrame(samples), folder / "relatives_phenotype.tsv")
+
+
+def _write_pedigree_truth(run: Context, folder: Path) -> None:
+    people = run.read_table("relatives/pedigree.parquet")
+    ids = np.append(people["sample_id"].to_numpy(), "0")
+    sex = people["sex"].map({1: "male", 2: "female"})
+    pedigree = pd.DataFrame(
+        {"SampleID": ids[:-1], "FatherID": ids[people["father"]], "MotherID": ids[people["mother"]], "Sex": sex,
+         "Generation": people["generation"], "Ancestry": people["group"]}
+    )  # fmt: skip
+    files.write_tsv(pedigree.sort_values("SampleID"), folder / "pedigree.tsv")
+    pairs = run.read_table("relatives/related_pairs.parquet")
+    first, second = ids[pairs["first"]], ids[pairs["second"]]
+    swapped = first > second
+    table = pd.DataFrame(
+        {"SampleID1": np.where(swapped, second, first), "SampleID2": np.where(swapped, first, second),
+         "Degree": pairs["degree"], "Kinship": pairs["kinship"]}
+    )  # fmt: skip
+    files.write_tsv(table.sort_values(["SampleID1", "SampleID2"]), folder / "related_pairs.tsv")
+
+
+def same_source(run: Context) -> pd.DataFrame:
+    """Declare near-copies: samples of one donor share a random number; others are not listed.
+
+    KING finds these pairs anyway; the numbers tell nothing of the donor.
+    """
+    donors = run.read_table("private/donors.parquet")
+    copies = donors.groupby("donor")["sample_id"].transform("size")
+    shared = donors[copies > 1]
+    order = run.key.stream("release.same-source").permutation(0, int(donors["donor"].max()) + 1)
+    rank = pd.Series(order[shared["donor"]]).rank(method="dense").astype(int).to_numpy()
+    table = pd.DataFrame({"SampleID": shared["sample_id"].to_numpy(), "Source": rank})
+    return table.sort_values(["Source", "SampleID"])
+
+
+def _facts(run: Context, ds: xr.Dataset) -> dict[str, Any]:
+    """Facts of the manifest: parameters of the science; no secrets, no paths, no times."""
+    config = run.config
+    channel = mechanism(config.synthesis.mechanism, config.synthesis.epsilon)
+    keep = (
+        "qc",
+        "pca",
+        "ancestry",
+        "synthesis",
+        "phenotype",
+        "watermark",
+        "relatives",
+        "kinship",
+        "release",
+    )
+    return {
+        "name": config.release.name,
+        "privacy": {"guarantee": channel.guarantee, "statement": channel.statement},
+        "samples": ds.sizes["samples"],
+        "variants": ds.sizes["variants"],
+        "groups": sorted(set(ds["sample_ancestry"].values)),
+        "seed": config.seed,
+        "parameters": {name: getattr(config, name).model_dump() for name in keep},
+        "versions": versions(),
+    }
+
+
+def first_page(run: Context, ds: xr.Dataset) -> str:
+    """Return the release's README: the privacy statement, then what each file holds."""
+    config = run.config
+    channel = mechanism(config.synthesis.mechanism, config.synthesis.epsilon)
+    name = config.release.name
+    q = flip_probability(config.synthesis.epsilon)
+    groups = sorted(set(ds["sample_ancestry"].values))
+    return f"""# {name}
+
+## Privacy: {channel.guarantee}
+
+**Differential-privacy guarantee: {channel.guarantee}. Treat these files as the source data.**
+
+{channel.statement}
+
+## What this is
+
+{ds.sizes["samples"]} synthetic samples of {len(groups)} ancestry groups ({", ".join(groups)}) over {ds.sizes["variants"]} variants,
+made by the mechanism `{channel.name}` at epsilon {config.synthesis.epsilon:g}: a homozygous genotype becomes
+heterozygous with probability {2 * q:.6g}, a heterozygous one either homozygote with probability {q:.6g} each.
+
+| file | what it holds |
+|---|---|
+| `{name}_snp.csv` | SampleID, Ancestry, one column a variant: count of the counted allele (0, 1, 2; NA missing) |
+| `{name}_phenotype.csv` | SampleID, PhenotypeCondition (1 case, 0 control) |
+| `{name}_watermark_snp.csv` | SampleID, one column a watermark SNP; last row `p-value`: Wald p of each SNP by itself |
+| `{name}_kinship_relatedness.csv` | SampleID, AncestorID, Relatedness, Kinship_Coefficient (KING-robust, between-family) |
+| `{name}_relative_snps.csv` | SampleID, one column a variant: descendants of synthetic founders |
+| `{name}.bed`, `.bim`, `.fam` | the synthetic cohort for PLINK; A1 is the counted allele, phenotype 2 case, 1 control |
+| `{name}.vcz` | the synthetic cohort as VCF Zarr |
+| `variants.tsv` | chromosome, position, id, alleles, counted allele and CSV column of each variant |
+| `truth/causal_variants.tsv` | effects of the causal variants on the liability |
+| `truth/phenotype.tsv`, `truth/relatives_phenotype.tsv` | liability, its genetic part and case status of each sample |
+| `truth/watermark.tsv` | genotype counts and tests of each watermark SNP, alone and jointly |
+| `truth/pedigree.tsv`, `truth/related_pairs.tsv` | founders, descendants, and every related pair with its true kinship |
+| `truth/same_source.tsv` | synthetic samples that are copies of one donor: equal Source numbers |
+| `manifest.json` | parameters, versions, sizes and SHA-256 of all files |
+
+Files of stages that were switched off are absent. Sample ids are random and unique over all files.
+"""
