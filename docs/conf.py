@@ -14,8 +14,6 @@ except metadata.PackageNotFoundError:  # pages other than api.md can be built wi
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 source_suffix = {".md": "myst-nb"}
 exclude_patterns = ["_build", "jupyter_execute"]
-# A page that index.md lists may be missing; a page that it does not list is an error.
-suppress_warnings = ["toc.not_readable"]
 
 # Code blocks are run by tests/docs/test_code_blocks.py, notebooks by `make notebooks`.
 nb_execution_mode = "off"

@@ -10,10 +10,11 @@ import pandas as pd
 import xarray as xr
 
 from genoweave.config import load
-from genoweave.errors import ConfigError, StoreError
+from genoweave.errors import ConfigError, DataError, StoreError
 from genoweave.io import release as files
 from genoweave.io import store
 from genoweave.io.cohort import open_cohort
+from genoweave.io.files import make_folder
 from genoweave.io.plink import write_plink
 from genoweave.io.tables import add_ancestry, read_ancestry
 from genoweave.methods import watermark as _watermark
@@ -57,10 +58,14 @@ def save(ds: xr.Dataset, path: str | Path, chunks: tuple[int, int] = _CHUNKS) ->
     StoreError
         If the path holds something that is not a Zarr store, or cannot be written.
     """
-    path = Path(path)
+    _refuse_other(Path(path))
+    store.write(ds, Path(path), chunks)
+
+
+def _refuse_other(path: Path) -> None:
+    """Only a store may be replaced by a store."""
     if path.exists() and not ((path / ".zgroup").exists() or (path / "zarr.json").exists()):
         raise StoreError(f"{path} exists and is not a Zarr store; choose another name with --out")
-    store.write(ds, path, chunks)
 
 
 def labelled(ds: xr.Dataset, ancestry: str | Path | None, column: str | None = None) -> xr.Dataset:
@@ -108,11 +113,12 @@ def export(ds: xr.Dataset, to: str, path: str | Path) -> None:
     """
     path = Path(path)
     if to == "vcz":
+        _refuse_other(path)
         store.write(ds, path, store.STANDARD_CHUNKS)
     elif to == "plink":
         write_plink(ds, path.with_suffix("") if path.suffix == ".bed" else path)
     elif to == "csv":
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         columns = files.variant_columns(ds)
         files.write_genotype_csv(ds, path, columns, "", with_ancestry="sample_ancestry" in ds)
     else:
@@ -209,6 +215,11 @@ def evaluate(
     dict
         ``"maf"``, ``"groups"`` and ``"embedding"`` as DataFrames.
     """
+    for which, ds in (("real", real), ("synthetic", synthetic)):
+        if "sample_ancestry" not in ds:
+            raise DataError(
+                f"the {which} cohort has no ancestry labels (sample_ancestry); add them to compare groups"
+            )
     params = params or Evaluation()
     if model is None:
         most = min(params.tsne_components, real.sizes["samples"] - 1, real.sizes["variants"])

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from genoweave.chunks import parse_bytes
 from genoweave.errors import ConfigError
@@ -118,6 +118,37 @@ class RunConfig(Parameters):
     storage: Storage = Storage()
     cluster: Cluster = Cluster()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_down_seed(cls, values: Any) -> Any:
+        """Give the run's seed to every section that has one and does not set it."""
+        seed = values.get("seed", 0)
+        for name, field in cls.model_fields.items():
+            given = values.get(name, {})
+            if "seed" in getattr(type(field.default), "model_fields", {}) and isinstance(given, dict):
+                values = values | {name: {"seed": seed} | given}
+        return values
+
+    @model_validator(mode="after")
+    def _check_together(self) -> RunConfig:
+        """Check what concerns several sections."""
+        if self.synthesis.mechanism not in MECHANISMS:
+            raise ValueError(
+                f"[synthesis] mechanism {self.synthesis.mechanism!r} is not known; choose one of: {', '.join(MECHANISMS)}"
+            )
+        if self.relatives.enabled and self.relatives.founders_per_group > self.synthesis.per_group:
+            raise ValueError(
+                f"[relatives] founders_per_group = {self.relatives.founders_per_group} is more than "
+                f"[synthesis] per_group = {self.synthesis.per_group}; lower the first or raise the second"
+            )
+        if self.watermark.enabled and not self.phenotype.enabled:
+            raise ValueError("[watermark] needs [phenotype]; set [watermark] enabled = false")
+        if self.cluster.workers and self.cluster.scheduler:
+            raise ValueError("[cluster] takes workers or scheduler, not both")
+        if self.cluster.memory_limit is not None:
+            memory_bytes(self.cluster.memory_limit)
+        return self
+
 
 SECTIONS: tuple[str, ...] = tuple(name for name in RunConfig.model_fields if name != "seed")
 
@@ -148,9 +179,10 @@ def build(values: dict[str, Any], where: str = "configuration") -> RunConfig:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ConfigError(f"{where}: seed is a whole number from 0, found {seed!r}")
     sections = {name: _section(name, values.get(name, {}), seed, where) for name in SECTIONS}
-    config = RunConfig(seed=seed, **sections)
-    _check_together(config, where)
-    return config
+    try:
+        return RunConfig(seed=seed, **sections)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _section(name: str, values: Any, seed: int, where: str) -> Parameters:
@@ -178,25 +210,6 @@ def _may_be_none(cls: type[BaseModel], key: str) -> bool:
     """TOML has no null: ``key = false`` switches an optional number or text off."""
     arguments = get_args(cls.model_fields[key].annotation)
     return type(None) in arguments and bool not in arguments
-
-
-def _check_together(config: RunConfig, where: str) -> None:
-    if config.synthesis.mechanism not in MECHANISMS:
-        raise ConfigError(
-            f"{where}: [synthesis] mechanism {config.synthesis.mechanism!r} is not known; "
-            f"choose one of: {', '.join(MECHANISMS)}"
-        )
-    if config.relatives.enabled and config.relatives.founders_per_group > config.synthesis.per_group:
-        raise ConfigError(
-            f"{where}: [relatives] founders_per_group = {config.relatives.founders_per_group} is more than "
-            f"[synthesis] per_group = {config.synthesis.per_group}; lower the first or raise the second"
-        )
-    if config.watermark.enabled and not config.phenotype.enabled:
-        raise ConfigError(f"{where}: [watermark] needs [phenotype]; set [watermark] enabled = false")
-    if config.cluster.workers and config.cluster.scheduler:
-        raise ConfigError(f"{where}: [cluster] takes workers or scheduler, not both")
-    if config.cluster.memory_limit is not None:
-        memory_bytes(config.cluster.memory_limit)
 
 
 def memory_bytes(text: str) -> int:
@@ -231,10 +244,11 @@ def load(path: str | Path) -> RunConfig:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from None
     config = build(values, str(path))
-    return _with_paths(config, path.resolve().parent)
+    return with_paths(config, path.resolve().parent)
 
 
-def _with_paths(config: RunConfig, folder: Path) -> RunConfig:
+def with_paths(config: RunConfig, folder: Path) -> RunConfig:
+    """Return the configuration with input paths made absolute, relative to `folder`."""
     given = config.input
     places = {
         key: value if "://" in value else str(folder / Path(value).expanduser())

@@ -41,6 +41,8 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
 
 def _explain_one(cls: type[BaseModel], detail: Any) -> str:
     path = ".".join(str(part) for part in detail["loc"])
+    if not path:  # a check of several fields together speaks for itself
+        return str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         known = ", ".join(sorted(cls.model_fields))
         return f"[{cls.__name__}] has no parameter '{path}'; it has: {known}"

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from genoweave.errors import ConfigError
+from genoweave.methods import coalescent
 from genoweave.methods import simulate as module
 from genoweave.methods.simulate import POPULATIONS, Simulation, simulate
 
@@ -405,7 +406,7 @@ def test_simulate__refuses_what_does_not_fit(planted, message):
 
 def test_choose_sites__says_when_too_few_vary():
     with pytest.raises(ConfigError, match="only 2 SNPs vary where 3 are wanted"):
-        module._choose_sites(np.array([0.0, 0.001, 0.2]), 3, 0.1, np.random.default_rng(1))
+        coalescent._choose_sites(np.array([0.0, 0.001, 0.2]), 3, 0.1, np.random.default_rng(1))
 
 
 def test_simulate__says_how_to_install_msprime(monkeypatch):

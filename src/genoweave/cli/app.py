@@ -86,6 +86,12 @@ def _run(arguments: list[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("genoweave: interrupted; finished work is kept, run again to go on", err=True)
         return 130
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(
+            f"genoweave: error: {where}{error.strerror or error}; check the path and run again", err=True
+        )
+        return 1
     except MemoryError:
         click.echo(
             "genoweave: error: out of memory; lower --memory-limit's plan or use a larger machine",

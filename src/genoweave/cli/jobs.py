@@ -128,13 +128,21 @@ def release(folder: Path, common: Common) -> None:
            help="the paper's sizes, or small ones for a first try"),
     option("--cohort", help="path of the cohort"),
     option("--ancestry", help="path of the ancestry table"),
+    option("--ancestry-column", help="the group's column, if it is not the second"),
 )  # fmt: skip
-def init(config_file: Path, preset: str, cohort: str | None, ancestry: str | None, common: Common) -> None:
+def init(
+    config_file: Path,
+    preset: str,
+    cohort: str | None,
+    ancestry: str | None,
+    ancestry_column: str | None,
+    common: Common,
+) -> None:
     """Write a configuration with every key, its meaning and its default."""
     if config_file.exists():
         raise StoreError(f"{config_file} exists; remove it or choose another name")
     values: dict[str, Any] = {name: dict(section) for name, section in configuration.PRESETS[preset].items()}
-    given = {"path": cohort, "ancestry": ancestry}
+    given = {"path": cohort, "ancestry": ancestry, "ancestry_column": ancestry_column}
     values["input"] = {key: value for key, value in given.items() if value is not None}
     write_atomic(config_file, configuration.to_toml(configuration.build(values)))
     common.say(f"wrote {config_file}; set [input], then: genoweave run {config_file}")

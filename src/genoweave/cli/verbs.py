@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import pandas as pd
 import xarray as xr
 
 from genoweave import api
-from genoweave.aggregate import people
+from genoweave.aggregate import cascade_lines, people
 from genoweave.cli.options import Common, argument, arguments, option
 from genoweave.errors import DataError
+from genoweave.io.files import make_folder
 from genoweave.io.release import write_tsv
 from genoweave.io.tables import read_table
 from genoweave.methods.ancestry import Ancestry
@@ -61,7 +61,7 @@ def _key(noise_key: Path | None) -> Root:
 
 
 def _beside(prefix: Path, ending: str) -> Path:
-    prefix.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(prefix.parent)
     return prefix.with_name(prefix.name + ending)
 
 
@@ -121,11 +121,8 @@ def qc(cohort: str, out: Path, ancestry: Path | None, ancestry_column: str | Non
         api.save(kept, out)
     steps = pd.DataFrame(json.loads(kept.attrs["qc_steps"]))
     write_tsv(steps, _beside(out, ".qc.tsv"))
-    for step in steps.to_dict("records"):
-        common.say(
-            f"{step['step']}: {people(step['samples_removed'])} samples, {step['variants_removed']} variants removed; "
-            f"{people(step['samples_left'])} and {step['variants_left']} left"
-        )
+    for line in cascade_lines(steps):
+        common.say(line)
 
 
 @arguments(
@@ -160,24 +157,19 @@ def _scores(ids: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
     return table
 
 
-@arguments(_COHORT, _OUT, option("--labels", "labels", type=click.Path(path_type=Path), help="ancestry table"), _COLUMN,
-           option("-k", "--components", type=click.IntRange(1), default=20, show_default=True, help="leading components"),
-           flags=(Ancestry,))  # fmt: skip
+@arguments(_COHORT, _OUT, _ANCESTRY, _COLUMN, flags=(Ancestry,))
 def ancestry(
-    cohort: str,
-    out: Path,
-    labels: Path | None,
-    ancestry_column: str | None,
-    components: int,
-    common: Common,
+    cohort: str, out: Path, ancestry: Path | None, ancestry_column: str | None, common: Common
 ) -> None:
     """Compare COHORT's ancestry labels with its components; per sample to OUT, the rest to the terminal."""
     params = common.parameters(Ancestry, "ancestry")
-    ds = _open(cohort, labels, ancestry_column)
+    ds = _open(cohort, ancestry, ancestry_column)
     if "sample_ancestry" not in ds:
-        raise DataError(f"{cohort} has no ancestry labels; give a table of sample id and group with --labels")
+        raise DataError(
+            f"{cohort} has no ancestry labels; give a table of sample id and group with --ancestry"
+        )
     with common.work("ancestry"):
-        most = min(components, ds.sizes["samples"] - 1, ds.sizes["variants"])
+        most = min(params.n_components, ds.sizes["samples"] - 1, ds.sizes["variants"])
         scores = fit(ds, PCA(n_components=most))["sample_pca_projection"].values
         report = compare_labels(ds["sample_ancestry"].values, np.asarray(scores), params)
     samples = {"sample_id": ds["sample_id"].values, "ancestry": ds["sample_ancestry"].values}
@@ -229,7 +221,7 @@ def _read_status(path: Path, ids: np.ndarray) -> np.ndarray:
     table = read_table(path)
     if table.shape[1] < 2:
         raise DataError(
-            f"{path}: wanted a header and two columns, sample id and 0/1 status; found {list(table.columns)}"
+            f"{path}: wanted a header and two columns, sample id and 0/1 status; found {table.shape[1]} column"
         )
     status = dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
     found = [status.get(str(i)) for i in ids]
@@ -298,7 +290,7 @@ def king(cohort: str, out: Path, common: Common) -> None:
     table = {"#FID1": families[a], "IID1": ids[a], "FID2": families[b], "IID2": ids[b], "NSNP": pairs["n_snp"],
              "HETHET": pairs["het_het"] / pairs["n_snp"], "IBS0": pairs["ibs0"] / pairs["n_snp"],
              "KINSHIP": pairs["kinship"]}  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_tsv(pd.DataFrame(table), out)
     write_tsv(result.histogram, _beside(out, ".histogram.tsv"))
     common.say(
@@ -323,11 +315,9 @@ def evaluate(
     """Compare SYNTHETIC with REAL, group by group; tables go to the folder OUT."""
     params = common.parameters(Evaluation, "evaluation")
     ds = _open(real, ancestry, ancestry_column)
-    if "sample_ancestry" not in ds:
-        raise DataError(f"{real} has no ancestry labels; give a table of sample id and group with --ancestry")
     with common.work("evaluate"):
         tables = api.evaluate(ds, api.open_cohort(synthetic), params, epsilon=epsilon)
-    os.makedirs(out, exist_ok=True)
+    make_folder(out)
     for name, table in tables.items():
         write_tsv(table, out / f"{name}.tsv")
     for row in tables["groups"].to_dict("records"):

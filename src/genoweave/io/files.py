@@ -28,6 +28,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             "what is finished is kept",
             errno.EDQUOT: "your quota is used up; free space, then run again: what is finished is kept",
             errno.EACCES: "make the folder writable or choose another one with --out",
+            errno.EEXIST: "a file of that name is in the way; choose another name with --out",
+            errno.ENOTDIR: "a file is in the way of that folder; choose another name with --out",
             errno.EROFS: "choose a writable folder with --out",
         }.get(error.errno or 0, "check the path and run again")
         raise StoreError(f"cannot write {path}: {reason}; {advice}") from error
@@ -44,6 +46,12 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, or say why that cannot be."""
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -129,6 +137,8 @@ class AppendingFile:
         try:
             state = json.loads(self.journal.read_text())
         except (OSError, ValueError):
+            return 0, 0
+        if not self.token:
             return 0, 0
         whole = self.partial.exists() and self.partial.stat().st_size >= state["bytes"]
         return (state["batches"], state["bytes"]) if state["token"] == self.token and whole else (0, 0)

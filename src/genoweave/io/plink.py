@@ -15,7 +15,7 @@ from genoweave.chunks import ranges
 from genoweave.errors import DataError, StoreError
 from genoweave.execution import run_in_order
 from genoweave.genotypes import Calls, Source, as_dask, read_dosage, source_of
-from genoweave.io.files import AppendingFile, disk_errors, write_atomic
+from genoweave.io.files import AppendingFile, disk_errors, make_folder, write_atomic
 from genoweave.kernels.bed import pack_variants, unpack_samples, unpack_variants
 
 MAGIC = b"\x6c\x1b"
@@ -231,7 +231,7 @@ def write_plink(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
     StoreError
         If the disk is full or the folder cannot be written.
     """
-    prefix.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(prefix.parent)
     write_atomic(Path(f"{prefix}.bim"), bim_text(ds))
     write_atomic(Path(f"{prefix}.fam"), fam_text(ds))
     source = source_of(ds)

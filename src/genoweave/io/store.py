@@ -26,6 +26,10 @@ from genoweave.genotypes import ArraySource, Source, as_dask, source_of
 from genoweave.io.files import disk_errors, remove, write_atomic
 from genoweave.schema import describe
 
+# Blosc's own threads put compressed blocks in the order in which they happen to end; without them the
+# same values are the same bytes.
+blosc.use_threads = False
+
 VCF_ZARR_VERSION = "0.4"
 # The layout of a store that others read: VCF Zarr's usual chunks, whatever a run worked in.
 STANDARD_CHUNKS = (1000, 10_000)
@@ -53,7 +57,7 @@ def write(ds: xr.Dataset, path: Path, chunks: tuple[int, int], token: str = "") 
     chunks
         (variants, samples) per chunk; every variable with these dimensions uses them.
     token
-        Identifies the work. A partial store with the same token is continued.
+        Identifies the work. A partial store with the same token is continued; without one, never.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def _batches_done(partial: Path, token: str) -> int | None:
         state = json.loads(_journal(partial).read_text())
     except (OSError, ValueError):
         return None
-    return int(state["batches"]) if state["token"] == token else None
+    return int(state["batches"]) if token and state["token"] == token else None
 
 
 def _note_batches(partial: Path, token: str, batches: int) -> None:
@@ -150,7 +154,6 @@ def _reader(ds: xr.Dataset, name: str) -> Source:
 
 def _write_batch(readers: dict[str, Source], store: str, width: int, v0: int, v1: int) -> None:
     """Task: write one chunk row of calls. One task owns whole chunks, so no two touch one."""
-    blosc.use_threads = False  # compressed blocks keep their order, and the bytes are repeatable
     group = zarr.open_group(store, mode="r+")
     for name, source in readers.items():
         for s0, s1 in ranges(source.shape[1], width):

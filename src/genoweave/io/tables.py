@@ -53,10 +53,13 @@ def read_ancestry(path: Path, column: str | None = None) -> dict[str, str]:
     if table.shape[1] < 2:
         raise DataError(
             f"{path}: an ancestry table has a header and at least two columns, sample id and group; "
-            f"found {list(table.columns)}"
+            f"found {table.shape[1]}"
         )
     if column is not None and column not in table.columns:
-        raise DataError(f"{path} has no column {column!r}; it has {list(table.columns)}")
+        raise DataError(
+            f"{path} has no column {column!r} in its first line, the header; give the name of one of its "
+            f"{table.shape[1]} columns"
+        )
     name = column or table.columns[1]
     ids, labels = table.iloc[:, 0].str.strip(), table[name].str.strip()
     empty = np.flatnonzero((ids == "") | (labels == ""))

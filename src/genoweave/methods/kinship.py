@@ -60,7 +60,8 @@ class KinshipResult:
         DataFrame with columns first, second (sample numbers, first < second), n_snp, het_het, ibs0
         (counts), kinship.
     histogram
-        DataFrame with columns left, right, pairs; the outer bins hold all beyond.
+        DataFrame with columns left, right, pairs; the outer bins hold all beyond. Pairs without a kinship (no
+        heterozygote in one of the two) are in none.
     """
 
     pairs: pd.DataFrame
@@ -191,7 +192,8 @@ def _king_tile(
             kinship = kinship_from_counts(counts)
             i, j = np.nonzero(np.arange(i0 + a0, i0 + a1)[:, None] < np.arange(j0 + b0, j0 + b1)[None])
             values = kinship[i, j]
-            histogram += np.bincount(np.searchsorted(HISTOGRAM_EDGES, values, side="right"),
+            defined = values[~np.isnan(values)]
+            histogram += np.bincount(np.searchsorted(HISTOGRAM_EDGES, defined, side="right"),
                                      minlength=len(histogram))[: len(histogram)]  # fmt: skip
             close = np.flatnonzero(values > min_kinship)
             if len(close):

@@ -6,6 +6,8 @@ N2 = floor(n eps), N1 = floor(n z0 (1 - eps)), N0 = n - N1 - N2, met exactly for
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -74,8 +76,9 @@ def _one(
 ) -> tuple[NDArray[np.int8], str]:
     """Start from s = y; r1 cases and r0 controls become 2, or 1 and 0 where there are too few of a kind."""
     n = len(is_case)
-    n2 = int(np.floor(n * params.eps))
-    n1 = int(np.floor(n * params.z0 * (1 - params.eps)))
+    eps, z0 = Fraction(str(params.eps)), Fraction(str(params.z0))  # a float product may fall below its floor
+    n2 = math.floor(n * eps)
+    n1 = math.floor(n * z0 * (1 - eps))
     order = stream.permutation(row, n)
     cases, controls = order[is_case[order]], order[~is_case[order]]
     s = is_case.astype(np.int8)

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from genoweave.config import RunConfig
+from genoweave.config import Input, RunConfig
 from genoweave.errors import ConfigError, StoreError
 from genoweave.io import store
 from genoweave.io.cohort import open_cohort
-from genoweave.io.files import disk_errors, remove, write_atomic
+from genoweave.io.files import disk_errors, remove, source_fingerprint, write_atomic
+from genoweave.io.plink import fileset_paths, is_fileset
 from genoweave.rng import KEY_BYTES, Root
 
 KEY_FILE = "private/noise.key"
@@ -49,7 +50,7 @@ class Context:
     def open(self, name: str) -> xr.Dataset:
         """Open one of the run's stores lazily; a source that was not converted is read where it is."""
         ds = store.open_store(self.path(name))
-        if "original_path" not in ds.attrs:
+        if "call_genotype" in ds or "original_path" not in ds.attrs:
             return ds
         original = open_cohort(ds.attrs["original_path"])
         return ds.assign(call_genotype=original["call_genotype"])
@@ -81,9 +82,8 @@ def load_key(path: Path) -> Root:
         If the file does not hold a key.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         root = Root.from_system()
-        write_atomic(path, root.value.hex() + "\n", mode=0o600)
+        save_key(path, root)
         return root
     try:
         value = bytes.fromhex(path.read_text().strip())
@@ -97,6 +97,13 @@ def load_key(path: Path) -> Root:
             "draw a new key (all that depends on it is then made again)"
         )
     return Root(value)
+
+
+def save_key(path: Path, root: Root) -> None:
+    """Write a noise key for its owner only."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomic(path, root.value.hex() + "\n", mode=0o600)
 
 
 def key_check(root: Root) -> str:
@@ -161,3 +168,17 @@ class FolderCheckpoints:
     def clear(self) -> None:
         """Throw everything away: the stage is done."""
         remove(self._root) if self._root.exists() else None
+
+
+def sources(given: Input) -> dict[str, str]:
+    """Return fingerprints of the input files, by what they are."""
+    if "://" in given.path:
+        return {"cohort": given.path, "ancestry table": _fingerprint(Path(given.ancestry))}
+    path = Path(given.path)
+    files = fileset_paths(path) if is_fileset(path) else (path,)
+    prints = {f"cohort ({file.suffix or 'folder'})": _fingerprint(file) for file in files}
+    return prints | {"ancestry table": _fingerprint(Path(given.ancestry))}
+
+
+def _fingerprint(path: Path) -> str:
+    return source_fingerprint(path) if path.exists() else "absent"

@@ -41,7 +41,18 @@ SCHEMA_VERSION = 1
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     python = ".".join(map(str, sys.version_info[:3]))
-    return {"python": python} | {name: version(name) for name in _LIBRARIES}
+    own = f"{version('genoweave')}+{_code_digest()}"
+    return {"python": python} | {name: version(name) for name in _LIBRARIES} | {"genoweave": own}
+
+
+def _code_digest() -> str:
+    """Digest of the package's own source: a changed line is a changed version."""
+    total = hashlib.blake2b(digest_size=4)
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        if "report" not in path.parts and "cli" not in path.parts:
+            total.update(path.read_bytes())
+    return total.hexdigest()
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,12 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from genoweave import cluster
-from genoweave.config import RunConfig, build, load, memory_bytes, to_toml
+from genoweave.config import RunConfig, build, load, memory_bytes, to_toml, with_paths
 from genoweave.errors import StoreError
 from genoweave.execution import Executor, checkpoint_to, report_to, use
-from genoweave.io.files import disk_errors, remove, size, source_fingerprint, write_atomic
-from genoweave.io.plink import fileset_paths, is_fileset
-from genoweave.pipeline.context import KEY_FILE, Context, FolderCheckpoints, key_check
+from genoweave.io.files import disk_errors, remove, size, write_atomic
+from genoweave.pipeline.context import (
+    KEY_FILE,
+    Context,
+    FolderCheckpoints,
+    key_check,
+    load_key,
+    save_key,
+    sources,
+)
 from genoweave.pipeline.manifest import (
     Identity,
     difference,
@@ -84,9 +90,10 @@ def run(
 
 def resolve(config: str | Path | dict[str, Any] | RunConfig) -> RunConfig:
     """Make a `RunConfig` of whatever describes one."""
-    if isinstance(config, RunConfig):
-        return config
-    return build(config) if isinstance(config, dict) else load(config)
+    if isinstance(config, (RunConfig, dict)):
+        made = build(config) if isinstance(config, dict) else config
+        return with_paths(made, Path.cwd())
+    return load(config)
 
 
 def default_folder(config: Any) -> Path:
@@ -161,23 +168,9 @@ def identity(context: Context, stage: Stage) -> Identity:
     if stage.name != "release":
         # chunks change a store's files, but nothing that is released
         parameters |= {f"[storage] {k}": v for k, v in context.config.storage.model_dump().items()}
-    inputs = _sources(context) if stage.name == "import" else _inputs(context, stage)
+    inputs = sources(context.config.input) if stage.name == "import" else _inputs(context, stage)
     check = key_check(context.key) if stage.uses_key else ""
     return Identity(stage.name, parameters, inputs, check)
-
-
-def _sources(context: Context) -> dict[str, str]:
-    given = context.config.input
-    if "://" in given.path:
-        return {"cohort": given.path, "ancestry table": _fingerprint(Path(given.ancestry))}
-    path = Path(given.path)
-    files = fileset_paths(path) if is_fileset(path) else (path,)
-    prints = {f"cohort ({file.suffix or 'folder'})": _fingerprint(file) for file in files}
-    return prints | {"ancestry table": _fingerprint(Path(given.ancestry))}
-
-
-def _fingerprint(path: Path) -> str:
-    return source_fingerprint(path) if path.exists() else "absent"
 
 
 def _inputs(context: Context, stage: Stage) -> dict[str, str]:
@@ -254,11 +247,17 @@ def use_key(folder: Path, key_file: Path) -> None:
     Raises
     ------
     StoreError
-        If there is no key file.
+        If there is no key file, or the run has a key of its own.
+    ConfigError
+        If the file does not hold a key.
     """
     if not key_file.is_file():
         raise StoreError(f"there is no noise key {key_file}")
+    root = load_key(key_file)
     target = folder / KEY_FILE
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.chmod(target.parent, 0o700)
-    write_atomic(target, key_file.read_text(), mode=0o600)
+    if target.exists() and key_check(load_key(target)) != key_check(root):
+        raise StoreError(
+            f"{folder} has a noise key of its own, which is the only copy; choose a new folder with --out, or move "
+            f"{KEY_FILE} away"
+        )
+    save_key(target, root)

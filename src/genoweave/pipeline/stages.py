@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from genoweave.aggregate import people
+from genoweave.aggregate import cascade_lines
 from genoweave.genotypes import JoinedSource, as_dask, select, source_of
 from genoweave.io.cohort import open_cohort
 from genoweave.io.tables import add_ancestry, read_ancestry
@@ -34,7 +34,7 @@ from genoweave.methods.relatives import (
 )
 from genoweave.methods.synthesis import apply_donors, choose_donors
 from genoweave.methods.watermark import watermark, watermark_tests
-from genoweave.pipeline.context import Context
+from genoweave.pipeline.context import Context, sources
 from genoweave.pipeline.releasing import release
 from genoweave.pipeline.validation import validate
 from genoweave.schema import VARIABLES
@@ -59,13 +59,11 @@ def import_genotypes(run: Context) -> Counts:
         run.write(kept.assign(sample_source_row=("samples", labelled)), "source.vcz")
     else:
         small = ds.drop_vars(["call_genotype", "call_genotype_phased"], errors="ignore")
-        run.write(small.assign_attrs(original_path=_absolute(given.path)), "source.vcz")
+        fingerprint = "".join(sources(given).values())  # so that qc is redone when the genotypes change
+        attrs = {"original_path": given.path, "original_fingerprint": fingerprint}
+        run.write(small.assign_attrs(attrs), "source.vcz")
     return {"samples": n_all, "variants": ds.sizes["variants"],
             "samples_without_label": int((ds["sample_ancestry"].values == "").sum())}  # fmt: skip
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else str(Path(path).absolute())
 
 
 def quality_control(run: Context) -> Counts:
@@ -78,14 +76,13 @@ def quality_control(run: Context) -> Counts:
             samples=labelled,
         )
     result = qc_filters(ds, run.config.qc)
-    for step in result.steps.to_dict("records"):
-        log.info(
-            "qc, %s: %s samples and %d variants removed; %s and %d left", step["step"],
-            people(step["samples_removed"]), step["variants_removed"],
-            people(step["samples_left"]), step["variants_left"],
-        )  # fmt: skip
+    for line in cascade_lines(result.steps):
+        log.info("qc, %s", line)
     run.write_table(result.steps, "qc.parquet")
-    run.write(apply_filters(ds, result), "genotypes.vcz")
+    kept = apply_filters(ds, result)
+    for name in ("original_path", "original_fingerprint"):
+        kept.attrs.pop(name, None)
+    run.write(kept, "genotypes.vcz")
     return {"samples": len(result.samples), "variants": len(result.variants)}
 
 

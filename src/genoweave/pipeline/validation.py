@@ -156,6 +156,11 @@ def _warnings(run: Context, facts: dict[str, Any]) -> list[str]:
             f"Donors were used more than once in: {', '.join(copied)}. Such records are near-copies of one person; all of "
             "these pairs are declared in the release's truth tables."
         )
+    if run.config.watermark.enabled and (run.open("watermark.zarr")["watermark_case"].values != "a").any():
+        found.append(
+            "At this share of cases the paper's watermark construction leaves its usual form: the watermarks are weak where cases "
+            "are few, and separate cases from controls, so that no test exists, where cases are many."
+        )
     if facts["joint_fit"] not in ("ok", "not asked for"):
         found.append(f"The joint watermark fit does not exist: {facts['joint_fit']}.")
     return found

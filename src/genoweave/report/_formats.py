@@ -100,8 +100,11 @@ def percent(value: object) -> str:
     return f"{round(100 * float(value), 3):g} %"  # type: ignore[arg-type]
 
 
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def power_of_ten(log10_p: object) -> str:
-    """Write the p-value whose log10 is given, e.g. "1.0×10^-1198": a float would show 0."""
+    """Write the p-value whose log10 is given, e.g. "1.0×10⁻¹¹⁹⁸": a float would show 0."""
     if not _numeric(log10_p):
         return text(log10_p)
     log10 = float(log10_p)  # type: ignore[arg-type]
@@ -113,7 +116,7 @@ def power_of_ten(log10_p: object) -> str:
     mantissa = round(10 ** (log10 - exponent), 1)
     if mantissa >= 10:
         mantissa, exponent = 1.0, exponent + 1
-    return f"{mantissa:.1f}×10^{exponent}"
+    return f"{mantissa:.1f}×10{str(exponent).translate(_SUPERSCRIPT)}"
 
 
 def duration(seconds: object) -> str:

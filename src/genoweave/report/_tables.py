@@ -242,7 +242,9 @@ def _read_kinship(n: float, mean: float, sd: float, expected: float) -> str:
     error = sd / np.sqrt(n) if np.isfinite(sd) else 0.0
     if not np.isfinite(mean):
         return "Not measured"
-    if abs(mean - expected) <= 0.05 * expected + 2 * error:
+    # The flips cost 1 to 4 %, and the smaller heterozygosity in the denominator reads low by up to 0.01
+    # at a few thousand SNPs.
+    if -(0.05 * expected + 0.01) - 2 * error <= mean - expected <= 0.05 * expected + 2 * error:
         return "Good: as the pedigree says"
     return "Check: mean differs from the pedigree"
 

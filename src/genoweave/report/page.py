@@ -249,7 +249,7 @@ def _checks(run: _Run, shown: Mapping[str, Table]) -> list[tuple[str, str]]:
     log10_p = run.data["watermark"]["log10_p"].dropna()
     if len(log10_p):
         answer = _verdict(list(log10_p < tables.GENOME_WIDE_LOG10_P), "SNPs")
-        found.append(("Watermark SNPs found when tested alone (p < 5×10^-8)", answer))
+        found.append(("Watermark SNPs found when tested alone (p < 5×10⁻⁸)", answer))
     return found
 
 

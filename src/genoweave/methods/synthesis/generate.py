@@ -24,12 +24,13 @@ from genoweave.genotypes import (
 from genoweave.identifiers import random_ids
 from genoweave.methods.frequencies import group_numbers
 from genoweave.methods.pca import PCA, pca
-from genoweave.methods.synthesis.channel import mechanism
+from genoweave.methods.synthesis.channel import Mechanism, mechanism
 from genoweave.methods.synthesis.filter import (
+    Axes,
     Candidates,
     Spread,
     judge_candidates,
-    real_fingerprints,
+    real_records,
 )
 from genoweave.parameters import Field, Parameters
 from genoweave.rng import Root, Stream
@@ -61,7 +62,7 @@ class Synthesis(Parameters):
         lt=1,
         description="quantile of the group's real members that bounds its spread",
     )
-    max_rounds: int = Field(20, ge=1, description="rounds of redrawing before the stage gives up")
+    max_rounds: int = Field(20, ge=1, description="draws of a record before the stage gives up")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Donors:
     ----------
     table
         DataFrame, one row per synthetic sample in the order of its id: sample_id, group, donor (column of the
-        cohort), candidate (address of its draws). Private: it undoes the perturbation.
+        cohort), slot and attempt (address of its draws). Private: it undoes the perturbation.
     groups
         DataFrame: group, n_real, n_synthetic, n_donors, max_copies, same_source_pairs, rejected_identical,
         rejected_outside.
@@ -114,7 +115,7 @@ def synthesize(
     DataError
         If the cohort has no labels, or a group has fewer than 2 samples.
     StageError
-        If the target is not met within ``max_rounds`` of redrawing.
+        If a record is rejected ``max_rounds`` times.
 
     Notes
     -----
@@ -134,25 +135,25 @@ def choose_donors(ds: xr.Dataset, model: xr.Dataset, params: Synthesis, key: Roo
     """Draw donors until every group has its target of accepted candidates; see `synthesize`."""
     names, group = group_numbers(_labels(ds))
     channel = mechanism(params.mechanism, params.epsilon)
-    draws = [
-        _GroupDraws(name, np.flatnonzero(group == k), params.per_group, key) for k, name in enumerate(names)
-    ]
-    spreads = [_spread(model, d.members, params) for d in draws]
-    known = real_fingerprints(ds)
-    for round_number in range(params.max_rounds):
-        new = [d.next_candidates() for d in draws]
-        if not any(len(columns) for columns in new):
+    members = [np.flatnonzero(group == k) for k in range(len(names))]
+    draws = [_GroupDraws(name, own, params.per_group, key) for name, own in zip(names, members, strict=True)]
+    axes = Axes.of(model, params.filter_components)
+    real = real_records(ds, axes, channel)
+    for d, own in zip(draws, members, strict=True):
+        d.fit(real.images, own, params)
+    for attempt in range(params.max_rounds):
+        waiting = [d for d in draws if len(d.open_slots())]
+        if not waiting:
             break
-        for d, columns, spread in zip(draws, new, spreads, strict=True):
-            if len(columns):
-                candidates = Candidates(d.donors(columns), columns, d.stream, channel)
-                label = f"judge {d.name}, round {round_number + 1}"
-                d.take(columns, *judge_candidates(ds, model, candidates, spread, known, label))
-    short = [d.name for d in draws if d.missing]
-    if short:
+        batches = [d.candidates(attempt, channel) for d in waiting]
+        judged = judge_candidates(ds, axes, batches, real.known, f"judge, draw {attempt + 1}")
+        for d, batch, (identical, scores) in zip(waiting, batches, judged, strict=True):
+            d.take(batch, identical, d.outside(scores, real.images[batch.donors], params))
+    failed = [d.name for d in draws if len(d.open_slots())]
+    if failed:
         raise StageError(
-            f"groups {', '.join(short)}: fewer than {params.per_group} records were accepted in {params.max_rounds} "
-            "rounds; lower [synthesis] per_group, or raise filter_quantile or max_rounds"
+            f"groups {', '.join(failed)}: some records were rejected in each of {params.max_rounds} draws; raise "
+            "[synthesis] epsilon (fewer flips), filter_quantile or max_rounds"
         )
     log.info("donors chosen for %d groups of %d", len(draws), params.per_group)
     return Donors(_donor_table(draws, key), pd.DataFrame([d.summary() for d in draws]))
@@ -163,17 +164,12 @@ def apply_donors(ds: xr.Dataset, donors: Donors, params: Synthesis, key: Root) -
     table = donors.table
     channel = mechanism(params.mechanism, params.epsilon)
     parts = []
-    for name in sorted(set(table["group"])):
-        rows = np.flatnonzero(table["group"] == name)
-        # ascending candidates: 16 neighbours share a block of the cipher (27 s -> 6 s for 365 M calls)
-        rows = rows[np.argsort(table["candidate"].to_numpy()[rows])]
-        columns = table["candidate"].to_numpy()[rows]
-        parts.append(
-            _Part(
-                rows,
-                Candidates(table["donor"].to_numpy()[rows], columns, _stream(key, name), channel),
-            )
-        )
+    for _, drawn in table.groupby(["group", "attempt"], sort=True):
+        # ascending slots: 16 neighbours share a block of the cipher (27 s -> 6 s for 365 M calls)
+        part = drawn.sort_values("slot")
+        donor, slot = part["donor"].to_numpy(), part["slot"].to_numpy()
+        stream, attempt = _stream(key, part["group"].iloc[0]), int(part["attempt"].iloc[0])
+        parts.append(_Part(part.index.to_numpy(), Candidates(donor, slot, attempt, stream, channel)))
     source = SyntheticSource(source_of(ds), source_rows(ds), parts, len(table))
     keep = [
         "contig_id",
@@ -202,14 +198,8 @@ def _stream(key: Root, group: str) -> Stream:
     return key.stream(f"synthesis.flip/{group}")
 
 
-def _spread(model: xr.Dataset, members: NDArray[np.int64], params: Synthesis) -> Spread:
-    # a covariance wants several people per component
-    d = max(1, min(params.filter_components, model.sizes["components"], len(members) // 5))
-    return Spread.of(model["sample_pca_projection"].values[members, :d], params.filter_quantile)
-
-
 class _GroupDraws:
-    """The sequence of candidates of one group: candidate c copies the donor at place c of its draws.
+    """The records of one group: slot i copies donor[i], in the draw attempt[i] that was accepted.
 
     Donors come in whole random rounds of the group, so that each is used equally often, give or take one,
     and none twice where the group is large enough.
@@ -219,38 +209,45 @@ class _GroupDraws:
         if len(members) < 2:
             raise DataError(f"ancestry group {name!r} has {len(members)} sample; at least 2 are needed")
         self.name = name
-        self.members = members
-        self.target = target
+        self.n_members = len(members)
         self.stream = _stream(key, name)
-        self._order = key.stream(f"synthesis.donors/{name}")
-        self._drawn = 0
-        self.accepted: NDArray[np.int64] = np.empty(0, np.int64)
+        order = key.stream(f"synthesis.donors/{name}")
+        rounds = [order.permutation(r, len(members)) for r in range(-(-target // len(members)))]
+        self.donor = members[np.concatenate(rounds)[:target]]
+        self.attempt = np.full(target, -1, np.int64)
         self.rejected = np.zeros(2, np.int64)
+        self.spread: Spread
+        self.noise: float | None = None  # of the first draw of all slots
 
-    @property
-    def missing(self) -> int:
-        return self.target - len(self.accepted)
+    def open_slots(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.attempt < 0)
 
-    def next_candidates(self) -> NDArray[np.int64]:
-        columns = np.arange(self._drawn, self._drawn + self.missing)
-        self._drawn += self.missing
-        return columns
+    def candidates(self, attempt: int, channel: Mechanism) -> Candidates:
+        slots = self.open_slots()
+        return Candidates(self.donor[slots], slots, attempt, self.stream, channel)
 
-    def donors(self, columns: NDArray[np.int64]) -> NDArray[np.int64]:
-        n = len(self.members)
-        rounds = {int(r): self._order.permutation(int(r), n) for r in np.unique(columns // n)}
-        return np.array([self.members[rounds[int(c // n)][c % n]] for c in columns], np.int64)
+    def fit(self, images: NDArray[np.float64], members: NDArray[np.int64], params: Synthesis) -> None:
+        # a covariance wants several people per component
+        d = max(1, min(images.shape[1], len(members) // 5))
+        self.spread = Spread.of(images[members, :d], params.filter_quantile)
 
-    def take(self, columns: NDArray[np.int64], identical: NDArray, outside: NDArray) -> None:
-        self.accepted = np.concatenate([self.accepted, columns[~(identical | outside)]])
+    def outside(
+        self, scores: NDArray[np.float64], images: NDArray[np.float64], params: Synthesis
+    ) -> NDArray[np.bool_]:
+        if self.noise is None:
+            self.noise = self.spread.noise(scores, images, params.filter_quantile)
+        return self.spread.outside(scores, images, self.noise)
+
+    def take(self, batch: Candidates, identical: NDArray, outside: NDArray) -> None:
+        self.attempt[batch.columns[~(identical | outside)]] = batch.attempt
         self.rejected += [int(identical.sum()), int((outside & ~identical).sum())]
 
     def summary(self) -> dict[str, Any]:
-        _, copies = np.unique(self.donors(self.accepted), return_counts=True)
+        _, copies = np.unique(self.donor, return_counts=True)
         return {
             "group": self.name,
-            "n_real": len(self.members),
-            "n_synthetic": len(self.accepted),
+            "n_real": self.n_members,
+            "n_synthetic": len(self.donor),
             "n_donors": len(copies),
             "max_copies": int(copies.max()),
             "same_source_pairs": int((copies * (copies - 1) // 2).sum()),
@@ -261,12 +258,14 @@ class _GroupDraws:
 
 def _donor_table(draws: list[_GroupDraws], key: Root) -> pd.DataFrame:
     """Give random ids and sort by them, so that neither id nor place tells the group."""
-    table = pd.DataFrame(
-        {
-            "group": np.concatenate([np.full(len(d.accepted), d.name, object) for d in draws]),
-            "donor": np.concatenate([d.donors(d.accepted) for d in draws]),
-            "candidate": np.concatenate([d.accepted for d in draws]),
-        }
+    table = pd.concat(
+        [
+            pd.DataFrame(
+                {"group": d.name, "donor": d.donor, "slot": np.arange(len(d.donor)), "attempt": d.attempt}
+            )
+            for d in draws
+        ],
+        ignore_index=True,
     )
     table.insert(0, "sample_id", random_ids(key, 0, len(table)))
     return table.sort_values("sample_id", ignore_index=True)

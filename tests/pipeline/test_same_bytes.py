@@ -1,0 +1,166 @@
+"""One key, one release: whatever the chunks, threads, workers and the format of the input."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from bed_reader import to_bed
+
+from genoweave.io.cohort import open_cohort
+from genoweave.io.store import write
+from genoweave.pipeline.run import run
+from tests.small_cohort import Cohort, check_same_run, files_of, place_key, run_command, values, write_config
+
+OFF = {"evaluation": {"enabled": False}}
+
+
+@pytest.fixture(scope="module")
+def plain(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that all others are compared with: threads, PLINK input, no evaluation."""
+    return run(values(cohort, **OFF), place_key(tmp_path_factory.mktemp("plain") / "run"))
+
+
+def other_run(cohort: Cohort, folder: Path, **changes: dict) -> Path:
+    return run(values(cohort, **OFF | changes), place_key(folder / "run"))
+
+
+def test_whole_run__with_evaluation_is_the_same_run(finished: Path, plain: Path) -> None:
+    assert files_of(finished / "release") == files_of(plain / "release")
+
+
+def test_whole_run__twice_is_the_same_to_the_byte(cohort: Cohort, finished: Path, tmp_path: Path) -> None:
+    again = run(values(cohort), place_key(tmp_path / "run"))
+    check_same_run(again, finished)
+    assert files_of(again / "report") != {}
+    for name in ("index.html", "figures/embedding.png", "figures/maf.png"):
+        if name.endswith("png"):
+            assert files_of(again / "report")[name] == files_of(finished / "report")[name]
+
+
+@pytest.mark.parametrize("chunks", [(64, 32), (128, 4096), (4096, 64), (7, 1000)])
+def test_chunks__change_no_released_byte(cohort: Cohort, plain: Path, tmp_path: Path, chunks: tuple) -> None:
+    storage = {"variant_chunk": chunks[0], "sample_chunk": chunks[1]}
+    check_same_run(other_run(cohort, tmp_path, storage=storage), plain, same_chunks=False)
+
+
+def as_sample_major(cohort: Cohort, prefix: Path) -> Path:
+    """The same fileset with the .bed in sample-major order, as PLINK 1.0 wrote it by default."""
+    codes = np.array([3, 2, 0, 1], np.uint8)  # A1 count 0, 1, 2 and missing
+    packed = codes[np.where(cohort.dosage < 0, 3, cohort.dosage)]
+    padded = np.zeros((len(packed), -(-packed.shape[1] // 4) * 4), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    quads = padded.reshape(len(packed), -1, 4)
+    rows = (quads << np.array([0, 2, 4, 6], np.uint8)).sum(axis=2).astype(np.uint8)
+    Path(f"{prefix}.bed").write_bytes(b"\x6c\x1b\x00" + rows.tobytes())
+    for ending in (".bim", ".fam"):
+        shutil.copy(f"{cohort.prefix}{ending}", f"{prefix}{ending}")
+    return prefix
+
+
+def as_zarr(cohort: Cohort, store: Path) -> Path:
+    """The same cohort as VCF Zarr, phased flags and a PLINK-free layout included."""
+    ds = open_cohort(cohort.prefix).drop_vars(["sample_family_id", "sample_sex"])
+    ds["call_genotype_phased"] = (("variants", "samples"), np.zeros(cohort.dosage.T.shape, bool))
+    write(ds, store, (100, 70))
+    return store
+
+
+def as_zip(cohort: Cohort, folder: Path) -> Path:
+    store = as_zarr(cohort, folder / "people.vcz")
+    return Path(shutil.make_archive(str(store), "zip", store))
+
+
+FORMATS = {
+    "sample-major .bed": lambda c, folder: as_sample_major(c, folder / "samplewise"),
+    ".bed file": lambda c, folder: Path(f"{c.prefix}.bed"),
+    "VCF Zarr": lambda c, folder: as_zarr(c, folder / "people.vcz"),
+    "VCF Zarr zip": as_zip,
+}
+
+
+@pytest.mark.parametrize("convert", [True, False])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_input_format__changes_no_released_byte(
+    cohort: Cohort, plain: Path, tmp_path: Path, kind: str, convert: bool
+) -> None:
+    path = FORMATS[kind](cohort, tmp_path)
+    made = other_run(cohort, tmp_path, input={"path": str(path), "convert": convert})
+    assert files_of(made / "release") == files_of(plain / "release")
+    assert zarr.open_group(str(made / "source.vcz"), mode="r").__contains__("call_genotype") == convert
+
+
+@pytest.mark.parametrize("convert", [True, False])
+def test_unlabelled_people__are_left_out_the_same_way(cohort: Cohort, tmp_path: Path, convert: bool) -> None:
+    """A table without 30 of the people gives the release of a fileset without them."""
+    keep = np.ones(len(cohort.sample_ids), bool)
+    keep[5:35] = False
+    labels = tmp_path / "some.tsv"
+    pd.read_csv(cohort.labels, sep="\t")[keep].to_csv(labels, sep="\t", index=False)
+    given = {"ancestry": str(labels), "drop_unlabelled": True, "convert": convert}
+    one = other_run(cohort, tmp_path / "one", input=given)
+    per_sample = {"fid", "iid", "sex"}
+    properties = {
+        name: list(np.array(column)[keep]) if name in per_sample else column
+        for name, column in cohort.properties.items()
+    }
+    to_bed(f"{tmp_path}/fewer.bed", cohort.dosage[keep], properties=properties)
+    other = other_run(cohort, tmp_path / "other", input={"path": f"{tmp_path}/fewer", "ancestry": str(labels)})
+    assert files_of(one / "release") == files_of(other / "release")
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_threads__change_no_byte(cohort: Cohort, plain: Path, tmp_path: Path, cores: int) -> None:
+    config = write_config(tmp_path / "c.toml", values(cohort, **OFF))
+    folder = place_key(tmp_path / "run")
+    done = run_command("run", config, "--out", folder, "--quiet", cores=cores)
+    assert done.returncode == 0, done.stderr
+    check_same_run(folder, plain)
+
+
+@pytest.fixture(scope="module")
+def randomized(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The solver of large cohorts draws a test matrix and multiplies many times: more places for differences."""
+    settings = values(cohort, **OFF | {"pca": {"solver": "randomized", "n_passes": 2}, "release": {"enabled": False}})
+    return run(settings, place_key(tmp_path_factory.mktemp("randomized") / "run"))
+
+
+def test_randomized_solver__gives_the_same_bytes_on_one_core(
+    cohort: Cohort, randomized: Path, tmp_path: Path
+) -> None:
+    changed = {"pca": {"solver": "randomized", "n_passes": 2}, "release": {"enabled": False}}
+    config = write_config(tmp_path / "c.toml", values(cohort, **OFF | changed))
+    folder = place_key(tmp_path / "run")
+    assert run_command("run", config, "--out", folder, "--quiet", cores=1).returncode == 0
+    assert files_of(folder / "pca.zarr") == files_of(randomized / "pca.zarr")
+
+
+@pytest.mark.distributed
+def test_worker_processes__change_no_byte(cohort: Cohort, plain: Path, tmp_path: Path) -> None:
+    """As a command of its own, so that the workers start as they do for users."""
+    config = write_config(tmp_path / "c.toml", values(cohort, **OFF))
+    folder = place_key(tmp_path / "run")
+    done = run_command("run", config, "--out", folder, "--workers", 2, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "2 local worker processes" in (folder / "log.txt").read_text()
+    check_same_run(folder, plain)
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.distributed
+def test_scheduler__changes_no_byte(cohort: Cohort, plain: Path, tmp_path: Path, scheduler: str) -> None:
+    config = write_config(tmp_path / "c.toml", values(cohort, **OFF))
+    folder = place_key(tmp_path / "run")
+    done = run_command("run", config, "--out", folder, "--scheduler", scheduler, "--quiet")
+    assert done.returncode == 0, done.stderr
+    check_same_run(folder, plain)
