@@ -22,7 +22,8 @@ def cascade_lines(steps: pd.DataFrame) -> list[str]:
     removed = steps["samples_removed"]
     left = rounded if ((removed > 0) & (removed < SMALLEST_SHOWN)).any() else people
     return [
-        f"{row['step']}: {people(row['samples_removed'])} samples and {row['variants_removed']} variants removed; "
+        f"{row['step']}: {people(row['samples_removed'])} samples and {row['variants_removed']} variants "
+        "removed; "
         f"{left(row['samples_left'])} and {row['variants_left']} left"
         for row in steps.to_dict("records")
     ]

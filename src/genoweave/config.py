@@ -134,7 +134,8 @@ class RunConfig(Parameters):
         """Check what concerns several sections."""
         if self.synthesis.mechanism not in MECHANISMS:
             raise ValueError(
-                f"[synthesis] mechanism {self.synthesis.mechanism!r} is not known; choose one of: {', '.join(MECHANISMS)}"
+                f"[synthesis] mechanism {self.synthesis.mechanism!r} is not known; choose one of: "
+                f"{', '.join(MECHANISMS)}"
             )
         if self.relatives.enabled and self.relatives.founders_per_group > self.synthesis.per_group:
             raise ValueError(

@@ -66,8 +66,11 @@ def _beside(prefix: Path, ending: str) -> Path:
 
 
 @arguments(
-    argument("source", metavar="SRC"), argument("out", metavar="OUT.vcz", type=click.Path(path_type=Path)), _ANCESTRY, _COLUMN
-)  # fmt: skip
+    argument("source", metavar="SRC"),
+    argument("out", metavar="OUT.vcz", type=click.Path(path_type=Path)),
+    _ANCESTRY,
+    _COLUMN,
+)
 def import_(
     source: str, out: Path, ancestry: Path | None, ancestry_column: str | None, common: Common
 ) -> None:
@@ -127,7 +130,7 @@ def qc(cohort: str, out: Path, ancestry: Path | None, ancestry_column: str | Non
 
 @arguments(
     _COHORT, _OUT,
-    option("--project", "other", metavar="COHORT", help="also project these samples on the fit: PREFIX.projected.eigenvec"),
+    option("--project", "other", metavar="COHORT", help="project these too: PREFIX.projected.eigenvec"),
     flags=(PCA,),
 )  # fmt: skip
 def pca(cohort: str, out: Path, other: str | None, common: Common) -> None:
@@ -206,7 +209,8 @@ def phenotype(cohort: str, out: Path, common: Common) -> None:
     with common.work("phenotype"):
         trait = simulate_trait(ds, params)
     samples = {"#IID": trait["sample_id"].values, "case": trait["sample_case"].values,
-               "liability": trait["sample_liability"].values, "genetic_value": trait["sample_genetic_value"].values}  # fmt: skip
+               "liability": trait["sample_liability"].values,
+               "genetic_value": trait["sample_genetic_value"].values}  # fmt: skip
     write_tsv(pd.DataFrame(samples), _beside(out, ".pheno.tsv"))
     causal = trait["variant_is_causal"].values
     truth = {"ID": ds["variant_id"].values, "A1": ds["variant_allele"].values[:, 1],
@@ -221,14 +225,16 @@ def _read_status(path: Path, ids: np.ndarray) -> np.ndarray:
     table = read_table(path)
     if table.shape[1] < 2:
         raise DataError(
-            f"{path}: wanted a header and two columns, sample id and 0/1 status; found {table.shape[1]} column"
+            f"{path}: wanted a header and two columns, sample id and 0/1 status; found {table.shape[1]} "
+            "column"
         )
     status = dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
     found = [status.get(str(i)) for i in ids]
     wrong = [n for n, value in enumerate(found) if value not in ("0", "1")]
     if wrong:
         raise DataError(
-            f"{path}: {len(wrong)} of {len(ids)} samples have no status 0 or 1 (first: sample number {wrong[0] + 1} of the cohort)"
+            f"{path}: {len(wrong)} of {len(ids)} samples have no status 0 or 1 (first: sample number "
+            f"{wrong[0] + 1} of the cohort)"
         )
     return np.array(found).astype(np.int8)
 
@@ -262,8 +268,9 @@ def relatives(
         api.save(made, out)
     table = pedigree.table
     ids = np.append(table["sample_id"].to_numpy(), "0")
-    people_table = {"sample_id": ids[:-1], "father_id": ids[table["father"]], "mother_id": ids[table["mother"]],
-                    "sex": table["sex"], "generation": table["generation"], "group": table["group"]}  # fmt: skip
+    people_table = {"sample_id": ids[:-1], "father_id": ids[table["father"]],
+                    "mother_id": ids[table["mother"]], "sex": table["sex"],
+                    "generation": table["generation"], "group": table["group"]}  # fmt: skip
     write_tsv(pd.DataFrame(people_table), _beside(out, ".pedigree.tsv"))
     pairs = related_pairs(pedigree)
     named = {
@@ -287,14 +294,16 @@ def king(cohort: str, out: Path, common: Common) -> None:
     families = ds["sample_family_id"].values if "sample_family_id" in ds else np.full(len(ids), "0", object)
     pairs = result.pairs
     a, b = pairs["first"].to_numpy(), pairs["second"].to_numpy()
-    table = {"#FID1": families[a], "IID1": ids[a], "FID2": families[b], "IID2": ids[b], "NSNP": pairs["n_snp"],
+    table = {"#FID1": families[a], "IID1": ids[a], "FID2": families[b], "IID2": ids[b],
+             "NSNP": pairs["n_snp"],
              "HETHET": pairs["het_het"] / pairs["n_snp"], "IBS0": pairs["ibs0"] / pairs["n_snp"],
              "KINSHIP": pairs["kinship"]}  # fmt: skip
     make_folder(out.parent)
     write_tsv(pd.DataFrame(table), out)
     write_tsv(result.histogram, _beside(out, ".histogram.tsv"))
     common.say(
-        f"{len(pairs)} pairs above {params.min_kinship:g} of {int(result.histogram['pairs'].sum())}; wrote {out}"
+        f"{len(pairs)} pairs above {params.min_kinship:g} of {int(result.histogram['pairs'].sum())}; "
+        f"wrote {out}"
     )
 
 
@@ -322,5 +331,6 @@ def evaluate(
         write_tsv(table, out / f"{name}.tsv")
     for row in tables["groups"].to_dict("records"):
         common.say(
-            f"{row['group']}: MAF RMSE {row['maf_rmse']:.4f}, r2 {row['maf_r2']:.4f}, largest |z| {row['max_abs_z']:.2f}"
+            f"{row['group']}: MAF RMSE {row['maf_rmse']:.4f}, r2 {row['maf_r2']:.4f}, largest |z| "
+            f"{row['max_abs_z']:.2f}"
         )

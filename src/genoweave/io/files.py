@@ -54,9 +54,9 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, keys sorted, atomically."""
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, default=_plain) + "\n")
+def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
+    """Write a JSON file, keys sorted unless their order tells something, atomically."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=sort_keys, default=_plain) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -65,13 +65,14 @@ def _plain(value: Any) -> Any:
 
 def remove(path: Path) -> None:
     """Remove a file or folder if it is there; a folder is renamed first, so that no half looks whole."""
+    doomed = path.with_name(path.name + ".deleting")
     if path.is_dir() and not path.is_symlink():
-        doomed = path.with_name(path.name + ".deleting")
         shutil.rmtree(doomed, ignore_errors=True)
         os.replace(path, doomed)
-        shutil.rmtree(doomed)
     else:
         path.unlink(missing_ok=True)
+    if doomed.exists():
+        shutil.rmtree(doomed)
 
 
 def digest(path: Path) -> str:

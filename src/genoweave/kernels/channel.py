@@ -14,8 +14,8 @@ def perturb(dosage, donors, thresholds, key, rows, columns, attempt, targets, ou
 
     `dosage` int8 (variants, samples); `donors` int64 (records,) columns of it; `thresholds` uint64
     (3, 2): a word below thresholds[g, 0] gives 0, below thresholds[g, 1] gives 1, otherwise 2;
-    the word is drawn at (rows[v], columns[j], attempt); `rows` int64 (variants,); `columns` int64 (records,), fast
-    where they ascend; `targets` int64 (records,) columns of `out` int8 (variants, ...).
+    the word is drawn at (rows[v], columns[j], attempt); `rows` int64 (variants,); `columns` int64
+    (records,), fast where they ascend; `targets` int64 (records,) columns of `out` int8 (variants, ...).
     """
     words = np.empty(columns.shape[0], np.uint32)
     for v in range(dosage.shape[0]):

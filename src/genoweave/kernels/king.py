@@ -119,7 +119,8 @@ def _store(out, both_het, opposite, het_hom, hom_het):
 def pair_counts(left, right, out):
     """out[i, j] += (n11, n0, n_i, n_j) of left sample i and right sample j.
 
-    n11 both heterozygous, n0 opposite homozygotes, n_i and n_j heterozygotes of either, all over the variants called
+    n11 both heterozygous, n0 opposite homozygotes, n_i and n_j heterozygotes of either, all over the
+    variants called
     in both. `left` uint64 (m, 3, words), `right` uint64 (n, 3, words), `out` int64 (m, n, 4).
     """
     m, n = left.shape[0], right.shape[0]

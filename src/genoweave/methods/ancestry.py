@@ -83,7 +83,8 @@ def ancestry(
     if not usable.any():
         listed = ", ".join(names)
         raise DataError(
-            f"no ancestry group has at least {params.min_group} samples after quality control (groups: {listed}); "
+            f"no ancestry group has at least {params.min_group} samples after quality control (groups: "
+            f"{listed}); "
             "merge groups in the ancestry table or lower [ancestry] min_group"
         )
     x = scores[:, : params.n_components]

@@ -85,7 +85,8 @@ def king(ds: xr.Dataset, params: Kinship | None = None) -> KinshipResult:
 
     Notes
     -----
-    Work: 4 popcounts per 64 variants and pair. Never holds an (n, n) matrix: memory is a tile of 1024 x 1024 samples
+    Work: 4 popcounts per 64 variants and pair. Never holds an (n, n) matrix: memory is a tile of 1024 x
+    1024 samples
     per task and the pairs above the cut-off. Bit-planes of the cohort, 3 bits a genotype, are cached
     in a scratch file.
     """

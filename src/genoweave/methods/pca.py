@@ -54,6 +54,7 @@ class PCA(Parameters):
     seed: int = Field(0, ge=0, description="public seed of the randomized solver's test matrix")
 
 
+@threadpool_limits.wrap(limits=1)  # the bits must not depend on the number of cores
 def pca(ds: xr.Dataset, params: PCA | None = None) -> xr.Dataset:
     """Compute the leading principal components of a cohort.
 
@@ -79,7 +80,8 @@ def pca(ds: xr.Dataset, params: PCA | None = None) -> xr.Dataset:
 
     Notes
     -----
-    Floating-point sums run over fixed tiles of 1,024 variants in a fixed order, so that the result has the same bits
+    Floating-point sums run over fixed tiles of 1,024 variants in a fixed order, so that the result has
+    the same bits
     for any chunking and number of workers. Exact: two passes, memory of the smaller side squared.
     Randomized: `n_passes` + 1 passes, memory samples x (components + 20) x 8 bytes a task.
     """
@@ -154,7 +156,8 @@ def _check_size(n_variants: int, n_samples: int, params: PCA) -> None:
         hint = "" if not params.ld_prune else ", or set [pca] ld_prune = false to keep variants in LD"
         raise DataError(
             f"{k} components need at least {k} polymorphic variants and {k + 1} samples; "
-            f"there are {have} {what}. Set [pca] n_components to at most {max(1, min(n_variants, n_samples - 1))}{hint}"
+            f"there are {have} {what}. Set [pca] n_components to at most "
+            f"{max(1, min(n_variants, n_samples - 1))}{hint}"
         )
 
 
@@ -188,15 +191,17 @@ def _solve(matrix: _Standardised, params: PCA) -> tuple[NDArray[np.float64], NDA
     else:
         loading, singular = _exact_by_variants(matrix, params.n_components)
     largest = np.argmax(np.abs(loading), axis=0)
-    return loading * np.sign(loading[largest, np.arange(loading.shape[1])]), singular
+    return loading * np.where(loading[largest, np.arange(loading.shape[1])] < 0, -1.0, 1.0), singular
 
 
 def _top_eigen(gram: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the k leading eigenvectors and singular values of a Gram matrix, largest first."""
     n = len(gram)
-    with threadpool_limits(1):  # so that the bits do not depend on the number of cores
-        values, vectors = scipy.linalg.eigh(gram, subset_by_index=[n - k, n - 1])
-    return vectors[:, ::-1], np.sqrt(np.maximum(values[::-1], np.finfo(float).tiny))
+    values, vectors = scipy.linalg.eigh(gram, subset_by_index=[n - k, n - 1])
+    values = values[::-1]
+    # below this the eigenvalue is rounding noise: the data have fewer dimensions than components
+    values = np.where(values > values[0] * n * np.finfo(float).eps, values, 0.0)
+    return vectors[:, ::-1], np.sqrt(values)
 
 
 def _exact_by_samples(matrix: _Standardised, k: int) -> tuple[NDArray, NDArray]:
@@ -205,7 +210,12 @@ def _exact_by_samples(matrix: _Standardised, k: int) -> tuple[NDArray, NDArray]:
     state = {"gram": np.zeros((n, n))}
     state = fold("relationship matrix", _gram_tile, tiles(m), state, _add_to("gram"), shared=(matrix,))
     v, singular = _top_eigen(state["gram"], k)
-    return _times(matrix, v, "loadings") / singular, singular
+    return _divide(_times(matrix, v, "loadings"), singular), singular
+
+
+def _divide(columns: NDArray[np.float64], singular: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide by singular values; a component that does not exist has loadings 0."""
+    return np.divide(columns, singular, out=np.zeros_like(columns), where=singular > 0)
 
 
 def _exact_by_variants(matrix: _Standardised, k: int) -> tuple[NDArray, NDArray]:
@@ -234,7 +244,7 @@ def _randomized(matrix: _Standardised, params: PCA) -> tuple[NDArray, NDArray]:
     q, _ = np.linalg.qr(q)
     image = _times(matrix, q, "subspace image")
     w, singular = _top_eigen(image.T @ image, params.n_components)
-    return image @ w / singular, singular
+    return _divide(image @ w, singular), singular
 
 
 def _times(matrix: _Standardised, right: NDArray[np.float64], label: str) -> NDArray[np.float64]:

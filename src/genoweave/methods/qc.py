@@ -183,7 +183,8 @@ class _Cascade:
         if left_s == 0 or left_v == 0:
             what = "sample" if left_s == 0 else "variant"
             raise DataError(
-                f"quality control: no {what} is left after '{step}'; check the data, or relax that threshold in [qc]"
+                f"quality control: no {what} is left after '{step}'; check the data, or relax that "
+                "threshold in [qc]"
             )
 
     def keep_variants(self, step: str, passes: NDArray[np.bool_]) -> None:

@@ -54,8 +54,8 @@ class Pedigree:
     Attributes
     ----------
     table
-        DataFrame, one row a person: sample_id, group, generation (0 to 3), father, mother (row numbers, -1), sex
-        (1 male, 2 female), source (equal for founders that are copies of one donor).
+        DataFrame, one row a person: sample_id, group, generation (0 to 3), father, mother (row numbers,
+        -1), sex (1 male, 2 female), source (equal for founders that are copies of one donor).
     founders
         int64: column of each founder in the synthetic cohort.
     """
@@ -111,21 +111,29 @@ def make_pedigree(
 def _choose_founders(
     name: str, members: NDArray[np.int64], source: NDArray[np.int64], wanted: int, stream: Stream
 ) -> NDArray[np.int64]:
-    """First one copy of every donor, then second copies, the donors always in the same random order.
+    """Take one copy of every donor, then second copies and so on, and deal them to the trees.
 
-    Eight neighbours are then of different donors, and a tree takes eight neighbours.
+    Dealt in the order of their donors, copies of one donor come to different trees.
     """
     donors = np.unique(source)
     if len(members) < wanted or len(donors) < TREE_FOUNDERS:
         raise StageError(
-            f"group {name}: {wanted} founders need as many synthetic samples and at least {TREE_FOUNDERS} donors; there "
-            f"are {len(members)} samples; lower [relatives] founders_per_group or raise [synthesis] per_group"
+            f"group {name}: {wanted} founders need as many synthetic samples and at least {TREE_FOUNDERS} donors; "
+            f"there are {len(members)} samples; lower [relatives] founders_per_group or raise [synthesis] per_group"
         )
     place = np.empty(len(donors), np.int64)
     place[stream.permutation(0, len(donors))] = np.arange(len(donors))
     rank = place[np.searchsorted(donors, source)]
     copies = pd.Series(rank).groupby(rank).cumcount().to_numpy()
-    return members[np.lexsort((rank, copies))[:wanted]]
+    chosen = np.lexsort((rank, copies))[:wanted]
+    n_trees = wanted // TREE_FOUNDERS
+    if np.bincount(rank[chosen]).max() > n_trees:
+        raise StageError(
+            f"group {name}: {wanted} founders cannot be shared out so that no tree holds two copies of one donor; "
+            "lower [relatives] founders_per_group"
+        )
+    dealt = chosen[np.argsort(rank[chosen], kind="stable")]
+    return members[dealt.reshape(TREE_FOUNDERS, n_trees).T.ravel()]
 
 
 def _generations(group: NDArray, per_group: int) -> pd.DataFrame:
@@ -237,7 +245,8 @@ def pedigree_kinship(
 ) -> NDArray[np.float64]:
     """Return the kinship coefficients of a pedigree, f8 (people, people).
 
-    phi(i, j) = (phi(father of i, j) + phi(mother of i, j)) / 2 for j above i; founders of one donor are as one person:
+    phi(i, j) = (phi(father of i, j) + phi(mother of i, j)) / 2 for j above i; founders of one donor are
+    as one person:
     phi = 1/2. Founders stand first, parents above their children; -1 for a founder's parents.
     """
     n = len(father)

@@ -1,4 +1,4 @@
-"""Watermark SNPs that are associated with the trait by construction (Wang, Jiang & Vaidya 2021, first method).
+"""Watermark SNPs, associated with the trait by construction (Wang, Jiang & Vaidya 2021, first method).
 
 `eps` is the share of subjects with genotype 2 and `z0` the share of genotype 1 among the rest:
 N2 = floor(n eps), N1 = floor(n z0 (1 - eps)), N0 = n - N1 - N2, met exactly for every share of cases.

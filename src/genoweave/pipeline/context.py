@@ -93,7 +93,8 @@ def load_key(path: Path) -> Root:
         raise StoreError(f"the noise key {path} cannot be read: {error.strerror}") from None
     if len(value) != KEY_BYTES:
         raise ConfigError(
-            f"{path} is not a noise key: wanted {2 * KEY_BYTES} hexadecimal digits; restore the file, or remove it to "
+            f"{path} is not a noise key: wanted {2 * KEY_BYTES} hexadecimal digits; restore the file, or "
+            "remove it to "
             "draw a new key (all that depends on it is then made again)"
         )
     return Root(value)

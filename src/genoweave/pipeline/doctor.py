@@ -35,7 +35,8 @@ def diagnose() -> tuple[list[str], list[str]]:
     lines.append(f"{available_cores()} cores, {human_bytes(machine_memory())} of memory")
     for pool in threadpool_info():
         lines.append(
-            f"{pool['user_api']}: {pool.get('internal_api')} {pool.get('version')} {pool.get('architecture', '')}".rstrip()
+            f"{pool['user_api']}: {pool.get('internal_api')} {pool.get('version')} "
+            f"{pool.get('architecture', '')}".rstrip()
         )
     lines.append(f"compiled kernels: {os.environ.get('NUMBA_CACHE_DIR', 'beside the package')}")
     return lines, _problems(found)
@@ -52,7 +53,8 @@ def _problems(found: dict[str, str]) -> list[str]:
     problems = []
     if _release(found["xarray"]) >= (2026, 4) and _release(found["sgkit"]) <= (0, 10, 99):
         problems.append(
-            "xarray 2026.4 or later with sgkit 0.10 gives silent NaN in sgkit.pc_relate; install xarray < 2026.4"
+            "xarray 2026.4 or later with sgkit 0.10 gives silent NaN in sgkit.pc_relate; install xarray "
+            "< 2026.4"
         )
     if _release(found["pandas"]) >= (3,):
         problems.append("pandas 3 cannot write strings to Zarr through xarray 2025.3; install pandas < 3")

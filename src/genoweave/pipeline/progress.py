@@ -76,7 +76,7 @@ class StatusFile:
             self._write()
 
     def _write(self) -> None:
-        write_json(self.path, self.state | {"updated": time.time()})
+        write_json(self.path, self.state | {"updated": time.time()}, sort_keys=False)
         self._next = time.monotonic() + 0.5
 
 

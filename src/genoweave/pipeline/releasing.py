@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.resources import files as files_of_package
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -17,6 +19,19 @@ from genoweave.methods.phenotype import relatives_trait
 from genoweave.methods.synthesis.channel import flip_probability, mechanism
 from genoweave.pipeline.context import Context
 from genoweave.pipeline.manifest import versions
+
+# Sections of the configuration that the release's manifest tells.
+PUBLISHED = (
+    "qc",
+    "pca",
+    "ancestry",
+    "synthesis",
+    "phenotype",
+    "watermark",
+    "relatives",
+    "kinship",
+    "release",
+)
 
 
 def release(run: Context) -> dict[str, Any]:
@@ -125,11 +140,10 @@ def _write_trait_truth(run: Context, columns: Any, folder: Path) -> None:
 def _write_pedigree_truth(run: Context, folder: Path) -> None:
     people = run.read_table("relatives/pedigree.parquet")
     ids = np.append(people["sample_id"].to_numpy(), "0")
-    sex = people["sex"].map({1: "male", 2: "female"})
-    pedigree = pd.DataFrame(
-        {"SampleID": ids[:-1], "FatherID": ids[people["father"]], "MotherID": ids[people["mother"]], "Sex": sex,
-         "Generation": people["generation"], "Ancestry": people["group"]}
-    )  # fmt: skip
+    pedigree = pd.DataFrame({"SampleID": ids[:-1], "FatherID": ids[people["father"]]})
+    pedigree["MotherID"] = ids[people["mother"]]
+    pedigree["Sex"] = people["sex"].map({1: "male", 2: "female"})
+    pedigree["Generation"], pedigree["Ancestry"] = people["generation"], people["group"]
     files.write_tsv(pedigree.sort_values("SampleID"), folder / "pedigree.tsv")
     pairs = run.read_table("relatives/related_pairs.parquet")
     first, second = ids[pairs["first"]], ids[pairs["second"]]
@@ -159,17 +173,6 @@ def _facts(run: Context, ds: xr.Dataset) -> dict[str, Any]:
     """Facts of the manifest: parameters of the science; no secrets, no paths, no times."""
     config = run.config
     channel = mechanism(config.synthesis.mechanism, config.synthesis.epsilon)
-    keep = (
-        "qc",
-        "pca",
-        "ancestry",
-        "synthesis",
-        "phenotype",
-        "watermark",
-        "relatives",
-        "kinship",
-        "release",
-    )
     return {
         "name": config.release.name,
         "privacy": {"guarantee": channel.guarantee, "statement": channel.statement},
@@ -177,48 +180,27 @@ def _facts(run: Context, ds: xr.Dataset) -> dict[str, Any]:
         "variants": ds.sizes["variants"],
         "groups": sorted(set(ds["sample_ancestry"].values)),
         "seed": config.seed,
-        "parameters": {name: getattr(config, name).model_dump() for name in keep},
+        "parameters": {name: getattr(config, name).model_dump() for name in PUBLISHED},
         "versions": versions(),
     }
 
 
 def first_page(run: Context, ds: xr.Dataset) -> str:
     """Return the release's README: the privacy statement, then what each file holds."""
-    config = run.config
-    channel = mechanism(config.synthesis.mechanism, config.synthesis.epsilon)
-    name = config.release.name
-    q = flip_probability(config.synthesis.epsilon)
-    groups = sorted(set(ds["sample_ancestry"].values))
-    return f"""# {name}
-
-## Privacy: {channel.guarantee}
-
-**Differential-privacy guarantee: {channel.guarantee}. Treat these files as the source data.**
-
-{channel.statement}
-
-## What this is
-
-{ds.sizes["samples"]} synthetic samples of {len(groups)} ancestry groups ({", ".join(groups)}) over {ds.sizes["variants"]} variants,
-made by the mechanism `{channel.name}` at epsilon {config.synthesis.epsilon:g}: a homozygous genotype becomes
-heterozygous with probability {2 * q:.6g}, a heterozygous one either homozygote with probability {q:.6g} each.
-
-| file | what it holds |
-|---|---|
-| `{name}_snp.csv` | SampleID, Ancestry, one column a variant: count of the counted allele (0, 1, 2; NA missing) |
-| `{name}_phenotype.csv` | SampleID, PhenotypeCondition (1 case, 0 control) |
-| `{name}_watermark_snp.csv` | SampleID, one column a watermark SNP; last row `p-value`: Wald p of each SNP by itself |
-| `{name}_kinship_relatedness.csv` | SampleID, AncestorID, Relatedness, Kinship_Coefficient (KING-robust, between-family) |
-| `{name}_relative_snps.csv` | SampleID, one column a variant: descendants of synthetic founders |
-| `{name}.bed`, `.bim`, `.fam` | the synthetic cohort for PLINK; A1 is the counted allele, phenotype 2 case, 1 control |
-| `{name}.vcz` | the synthetic cohort as VCF Zarr |
-| `variants.tsv` | chromosome, position, id, alleles, counted allele and CSV column of each variant |
-| `truth/causal_variants.tsv` | effects of the causal variants on the liability |
-| `truth/phenotype.tsv`, `truth/relatives_phenotype.tsv` | liability, its genetic part and case status of each sample |
-| `truth/watermark.tsv` | genotype counts and tests of each watermark SNP, alone and jointly |
-| `truth/pedigree.tsv`, `truth/related_pairs.tsv` | founders, descendants, and every related pair with its true kinship |
-| `truth/same_source.tsv` | synthetic samples that are copies of one donor: equal Source numbers |
-| `manifest.json` | parameters, versions, sizes and SHA-256 of all files |
-
-Files of stages that were switched off are absent. Sample ids are random and unique over all files.
-"""
+    synthesis = run.config.synthesis
+    channel = mechanism(synthesis.mechanism, synthesis.epsilon)
+    q = flip_probability(synthesis.epsilon)
+    text = files_of_package("genoweave.pipeline").joinpath("templates/release.md.j2").read_text("utf-8")
+    # the page is Markdown, not HTML; names of groups are the only text that a user gives
+    return jinja2.Template(text, keep_trailing_newline=True).render(
+        name=run.config.release.name,
+        guarantee=channel.guarantee,
+        statement=channel.statement,
+        mechanism=channel.name,
+        epsilon=f"{synthesis.epsilon:g}",
+        flip_homozygote=f"{2 * q:.6g}",
+        flip_heterozygote=f"{q:.6g}",
+        samples=ds.sizes["samples"],
+        variants=ds.sizes["variants"],
+        groups=sorted(set(ds["sample_ancestry"].values)),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,7 +40,8 @@ from genoweave.report import write_report
 log = logging.getLogger(__name__)
 
 _MARK = "config.toml"
-_OWN = {"private", ".DS_Store"}
+# What may be there before config.toml is: a key that was put there, and what a killed start leaves.
+_OWN = {"private", ".DS_Store", "config.toml.partial"}
 
 
 def run(
@@ -74,8 +76,8 @@ def run(
     """
     settings = resolve(config)
     folder = Path(out) if out is not None else default_folder(config)
+    check_memory(settings)
     context = prepare(folder.resolve(), settings)
-    check_memory(context)
     stages = enabled_stages(context)
     names = [stage.name for stage in stages]
     with _log_to(folder / "log.txt"), bars(names, quiet=quiet) as bar:
@@ -116,15 +118,18 @@ def prepare(folder: Path, config: RunConfig) -> Context:
         others = {entry.name for entry in folder.iterdir()} - _OWN
     if others and _MARK not in others:
         raise StoreError(
-            f"{folder} holds other things ({len(others)} entries) and no earlier run; choose an empty or new folder with --out"
+            f"{folder} holds other things ({len(others)} entries) and no earlier run; choose an empty or "
+            "new folder with --out"
         )
     if others and not (folder / _MARK).read_text().startswith("# genoweave run"):
         raise StoreError(f"{folder}/{_MARK} is not a run's; choose an empty or new folder with --out")
+    write_atomic(folder / _MARK, "# genoweave run\n" + to_toml(config, comments=False))
     with disk_errors(folder):
         (folder / "private").mkdir(mode=0o700, exist_ok=True)
         (folder / "private").chmod(0o700)
         (folder / "manifest").mkdir(exist_ok=True)
-    write_atomic(folder / _MARK, "# genoweave run\n" + to_toml(config, comments=False))
+        for leftover in folder.rglob("*.deleting"):
+            shutil.rmtree(leftover, ignore_errors=True)
     return Context(folder, config)
 
 
@@ -205,6 +210,7 @@ def _run_stage(context: Context, stage: Stage, announcer: Announcer) -> bool:
     wanted = identity(context, stage)
     state = state_of(context, stage, wanted)
     if state == "done":
+        remove(context.path(f".work/{stage.name}"))  # a run killed right after the manifest left it
         announcer.stage(stage.name, "kept", "nothing that it depends on has changed")
         return False
     announcer.stage(stage.name, "running", "" if state == "not done yet" else f"because {state}")
@@ -257,7 +263,8 @@ def use_key(folder: Path, key_file: Path) -> None:
     target = folder / KEY_FILE
     if target.exists() and key_check(load_key(target)) != key_check(root):
         raise StoreError(
-            f"{folder} has a noise key of its own, which is the only copy; choose a new folder with --out, or move "
+            f"{folder} has a noise key of its own, which is the only copy; choose a new folder with "
+            "--out, or move "
             f"{KEY_FILE} away"
         )
     save_key(target, root)

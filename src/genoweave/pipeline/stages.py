@@ -35,7 +35,7 @@ from genoweave.methods.relatives import (
 from genoweave.methods.synthesis import apply_donors, choose_donors
 from genoweave.methods.watermark import watermark, watermark_tests
 from genoweave.pipeline.context import Context, sources
-from genoweave.pipeline.releasing import release
+from genoweave.pipeline.releasing import PUBLISHED, release
 from genoweave.pipeline.validation import validate
 from genoweave.schema import VARIABLES
 
@@ -173,7 +173,8 @@ def family_relatives(run: Context) -> Counts:
     founders = pd.DataFrame({"column": pedigree.founders})
     run.write_table(founders, "relatives/founders.parquet")
     run.write(relatives(ds, pedigree, params), "relatives.vcz")
-    return {"synthetic_founders": pedigree.n_founders, "synthetic_relatives": len(pedigree.table) - pedigree.n_founders,
+    return {"synthetic_founders": pedigree.n_founders,
+            "synthetic_relatives": len(pedigree.table) - pedigree.n_founders,
             "related_pairs": len(truth), "listed_pairs": len(listed_pairs(pedigree))}  # fmt: skip
 
 
@@ -237,7 +238,8 @@ def listed_kinship(run: Context, ds: xr.Dataset) -> pd.DataFrame:
 class Stage:
     """One stage: what it depends on, what it leaves, and its function.
 
-    `sections` of the configuration, `reads` and `writes` artifacts of the run folder; `optional` stages are left
+    `sections` of the configuration, `reads` and `writes` artifacts of the run folder; `optional` stages
+    are left
     out by ``enabled = false`` in their section. A stage that `uses_key` depends on the noise key.
     """
 
@@ -259,17 +261,18 @@ STAGES = (
           ("synthetic.vcz", "synthesis.parquet", "private/donors.parquet"), uses_key=True),
     Stage("phenotype", simulated_phenotype, ("phenotype",), ("synthetic.vcz",), ("phenotype.zarr",),
           optional="phenotype"),
-    Stage("watermark", watermark_snps, ("watermark",), ("synthetic.vcz", "phenotype.zarr"), ("watermark.zarr",),
-          optional="watermark", uses_key=True),
+    Stage("watermark", watermark_snps, ("watermark",), ("synthetic.vcz", "phenotype.zarr"),
+          ("watermark.zarr",), optional="watermark", uses_key=True),
     Stage("relatives", family_relatives, ("relatives",), ("synthetic.vcz", "private/donors.parquet"),
           ("relatives.vcz", "relatives"), optional="relatives", uses_key=True),
     Stage("kinship", kinship, ("kinship",), ("synthetic.vcz", "relatives.vcz", "relatives"),
           ("kinship.parquet", "kinship_histogram.parquet", "kinship_listed.parquet"), optional="kinship"),
-    Stage("validate", validate, ("evaluation", "synthesis", "phenotype"),
+    Stage("validate", validate, ("evaluation", *PUBLISHED),
           ("qc.parquet", "genotypes.vcz", "pca.zarr", "ancestry", "synthetic.vcz", "synthesis.parquet",
-           "phenotype.zarr", "watermark.zarr", "relatives", "kinship_histogram.parquet", "kinship_listed.parquet"),
+           "phenotype.zarr", "watermark.zarr", "relatives", "kinship_histogram.parquet",
+           "kinship_listed.parquet"),
           ("evaluation", "evaluation.json"), optional="evaluation"),
-    Stage("release", release, ("release", "synthesis"),
+    Stage("release", release, PUBLISHED,
           ("synthetic.vcz", "phenotype.zarr", "watermark.zarr", "relatives.vcz", "relatives",
            "kinship_listed.parquet", "synthesis.parquet", "private/donors.parquet"),
           ("release",), optional="release", uses_key=True),

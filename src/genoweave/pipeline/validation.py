@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genoweave.io.files import write_json
+from genoweave.io.files import remove, write_json
 from genoweave.methods.evaluation import compare_frequencies, embed, group_fidelity
 from genoweave.methods.synthesis.channel import flip_probability, mechanism
 from genoweave.pipeline.context import Context
@@ -16,25 +16,18 @@ from genoweave.pipeline.manifest import versions
 
 def validate(run: Context) -> dict[str, Any]:
     """Compare frequencies and embeddings, gather kinship and watermarks, and write the evaluation."""
-    real, synthetic, model = (
-        run.open("genotypes.vcz"),
-        run.open("synthetic.vcz"),
-        run.open("pca.zarr").load(),
-    )
+    remove(run.path("evaluation"))  # it may hold tables of stages that were switched off since
+    real, synthetic = run.open("genotypes.vcz"), run.open("synthetic.vcz")
+    model = run.open("pca.zarr").load()
     channel = mechanism(run.config.synthesis.mechanism, run.config.synthesis.epsilon)
     maf = compare_frequencies(real, synthetic, channel)
     run.write_table(maf, "evaluation/maf.parquet")
     run.write_table(embed(real, synthetic, model, run.config.evaluation), "evaluation/embedding.parquet")
     run.write_table(_groups(run, maf), "evaluation/groups.parquet")
-    run.write_table(
-        pd.DataFrame(
-            {
-                "component": np.arange(1, model.sizes["components"] + 1),
-                "eigenvalue": model["pca_eigenvalue"].values,
-            }
-        ),
-        "evaluation/pca.parquet",
-    )
+    eigenvalue = model["pca_eigenvalue"].values
+    numbers = np.arange(1, len(eigenvalue) + 1)
+    scree = pd.DataFrame({"component": numbers, "eigenvalue": eigenvalue})
+    run.write_table(scree, "evaluation/pca.parquet")
     run.write_table(run.read_table("qc.parquet"), "evaluation/qc.parquet")
     run.write_table(run.read_table("ancestry/confusion.parquet"), "evaluation/confusion.parquet")
     _copy_kinship(run)
@@ -153,12 +146,14 @@ def _warnings(run: Context, facts: dict[str, Any]) -> list[str]:
     copied = groups.loc[groups["max_copies"] > 1, "group"]
     if len(copied):
         found.append(
-            f"Donors were used more than once in: {', '.join(copied)}. Such records are near-copies of one person; all of "
+            f"Donors were used more than once in: {', '.join(copied)}. Such records are near-copies of "
+            "one person; all of "
             "these pairs are declared in the release's truth tables."
         )
     if run.config.watermark.enabled and (run.open("watermark.zarr")["watermark_case"].values != "a").any():
         found.append(
-            "At this share of cases the paper's watermark construction leaves its usual form: the watermarks are weak where cases "
+            "At this share of cases the paper's watermark construction leaves its usual form: the "
+            "watermarks are weak where cases "
             "are few, and separate cases from controls, so that no test exists, where cases are many."
         )
     if facts["joint_fit"] not in ("ok", "not asked for"):

@@ -45,8 +45,8 @@ def embed(real: xr.Dataset, synthetic: xr.Dataset, model: xr.Dataset, params: Ev
     Returns
     -------
     pandas.DataFrame
-        group, kind ("real" or "synthetic"), pc1, pc2, tsne1, tsne2 (NaN for samples that the group's t-SNE did not
-        take); no sample ids.
+        group, kind ("real" or "synthetic"), pc1, pc2, tsne1, tsne2 (NaN for samples that the group's
+        t-SNE did not take); no sample ids.
     """
     k = min(params.tsne_components, model.sizes["components"])
     scores = {

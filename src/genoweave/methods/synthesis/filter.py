@@ -3,7 +3,8 @@
 The rule looks at the record's own group only: a nearest-centroid rule would throw out admixed people
 and shift their group's frequencies. And it never judges the donor: a copy may lie as far out as its
 donor does, give or take the flips, and a rejected record is drawn again from the same donor. Else the
-group would lose its outliers: at 5,000 records from 255 people that moved frequencies by up to 14 standard errors.
+group would lose its outliers: at 5,000 records from 255 people that moved frequencies by up to 14
+standard errors.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from genoweave.errors import DataError, StageError
 from genoweave.genotypes import (
@@ -131,6 +132,7 @@ def synthesize(
     return apply_donors(ds, donors, params, key)
 
 
+@threadpool_limits.wrap(limits=1)  # the bits must not depend on the number of cores
 def choose_donors(ds: xr.Dataset, model: xr.Dataset, params: Synthesis, key: Root) -> Donors:
     """Draw donors until every group has its target of accepted candidates; see `synthesize`."""
     names, group = group_numbers(_labels(ds))
@@ -149,12 +151,8 @@ def choose_donors(ds: xr.Dataset, model: xr.Dataset, params: Synthesis, key: Roo
         judged = judge_candidates(ds, axes, batches, real.known, f"judge, draw {attempt + 1}")
         for d, batch, (identical, scores) in zip(waiting, batches, judged, strict=True):
             d.take(batch, identical, d.outside(scores, real.images[batch.donors], params))
-    failed = [d.name for d in draws if len(d.open_slots())]
-    if failed:
-        raise StageError(
-            f"groups {', '.join(failed)}: some records were rejected in each of {params.max_rounds} draws; raise "
-            "[synthesis] epsilon (fewer flips), filter_quantile or max_rounds"
-        )
+    for d in draws:
+        d.require_all(params)
     log.info("donors chosen for %d groups of %d", len(draws), params.per_group)
     return Donors(_donor_table(draws, key), pd.DataFrame([d.summary() for d in draws]))
 
@@ -241,6 +239,18 @@ class _GroupDraws:
     def take(self, batch: Candidates, identical: NDArray, outside: NDArray) -> None:
         self.attempt[batch.columns[~(identical | outside)]] = batch.attempt
         self.rejected += [int(identical.sum()), int((outside & ~identical).sum())]
+
+    def require_all(self, params: Synthesis) -> None:
+        if len(self.open_slots()) == 0:
+            return
+        identical = self.rejected[0] > self.rejected[1]
+        reason = "they equal a real record" if identical else "they lie outside the group's spread"
+        advice = "use more variants or a smaller epsilon" if identical else "raise filter_quantile or epsilon"
+        raise StageError(
+            f"group {self.name}: some records were rejected in each of {params.max_rounds} draws, mostly "
+            f"because {reason}; "
+            f"{advice}, or raise max_rounds, in [synthesis]"
+        )
 
     def summary(self) -> dict[str, Any]:
         _, copies = np.unique(self.donor, return_counts=True)
