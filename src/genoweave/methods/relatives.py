@@ -118,8 +118,10 @@ def _choose_founders(
     donors = np.unique(source)
     if len(members) < wanted or len(donors) < TREE_FOUNDERS:
         raise StageError(
-            f"group {name}: {wanted} founders need as many synthetic samples and at least {TREE_FOUNDERS} donors; "
-            f"there are {len(members)} samples; lower [relatives] founders_per_group or raise [synthesis] per_group"
+            f"group {name}: {wanted} founders need as many synthetic samples and at least {TREE_FOUNDERS} "
+            "donors; "
+            f"there are {len(members)} samples; lower [relatives] founders_per_group or raise [synthesis] "
+            "per_group"
         )
     place = np.empty(len(donors), np.int64)
     place[stream.permutation(0, len(donors))] = np.arange(len(donors))
@@ -129,7 +131,8 @@ def _choose_founders(
     n_trees = wanted // TREE_FOUNDERS
     if np.bincount(rank[chosen]).max() > n_trees:
         raise StageError(
-            f"group {name}: {wanted} founders cannot be shared out so that no tree holds two copies of one donor; "
+            f"group {name}: {wanted} founders cannot be shared out so that no tree holds two copies of "
+            "one donor; "
             "lower [relatives] founders_per_group"
         )
     dealt = chosen[np.argsort(rank[chosen], kind="stable")]

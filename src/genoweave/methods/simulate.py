@@ -30,6 +30,7 @@ from genoweave.methods.coalescent import (
     demography,
     import_msprime,
 )
+from genoweave.methods.planted import Person, random_sex, units
 from genoweave.parameters import Field, Parameters
 
 __all__ = ["CHROMOSOME_LENGTH", "POPULATIONS", "Population", "Simulation", "simulate"]
@@ -223,27 +224,13 @@ def _check_variants(params: Simulation) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Person:
-    """A founder, a child or a duplicate; `parents`, `copy_of` and `note_of` index the list."""
-
-    population: Population
-    sex: int
-    parents: tuple[int, ...] = ()
-    copy_of: int | None = None
-    visible: bool = True
-    single: bool = False
-    note: str = ""
-    note_of: tuple[int, ...] = ()
-
-
-def _plan_people(params: Simulation, rng: Generator) -> list[_Person]:
+def _plan_people(params: Simulation, rng: Generator) -> list[Person]:
     """Place families and duplicates where there is most room, then fill up with single people."""
     free = params.sizes
-    people: list[_Person] = []
-    for make_unit in _units(params):
+    people: list[Person] = []
+    for make_unit in units(params.planted("n_related_pairs"), params.planted("n_duplicates")):
         group = max(free, key=lambda name: free[name])
-        unit = make_unit(group, len(people), [_random_sex(rng), _random_sex(rng)])
+        unit = make_unit(group, len(people), [random_sex(rng), random_sex(rng)])
         free[group] -= sum(person.visible for person in unit)
         if free[group] < 0:
             raise ConfigError(
@@ -253,41 +240,8 @@ def _plan_people(params: Simulation, rng: Generator) -> list[_Person]:
             )
         people += unit
     for group, n in free.items():
-        people += [_Person(group, _random_sex(rng), single=True) for _ in range(n)]
+        people += [Person(group, random_sex(rng), single=True) for _ in range(n)]
     return people
-
-
-def _units(params: Simulation) -> list[Any]:
-    """Makers of units that hold exactly the pairs asked for: two in a trio, one in siblings."""
-    n_pairs = params.planted("n_related_pairs")
-    n_trios = (n_pairs - n_pairs // 3) // 2
-    n_siblings = n_pairs - 2 * n_trios
-    return [_trio] * n_trios + [_siblings] * n_siblings + [_twice] * params.planted("n_duplicates")
-
-
-def _trio(group: Population, at: int, sexes: list[int]) -> list[_Person]:
-    parents = (at, at + 1)
-    child = _Person(group, sexes[0], parents, note="child of", note_of=parents)
-    return [_Person(group, 1), _Person(group, 2), child]
-
-
-def _siblings(group: Population, at: int, sexes: list[int]) -> list[_Person]:
-    parents = (at, at + 1)
-    return [
-        _Person(group, 1, visible=False),
-        _Person(group, 2, visible=False),
-        _Person(group, sexes[0], parents),
-        _Person(group, sexes[1], parents, note="sibling of", note_of=(at + 2,)),
-    ]
-
-
-def _twice(group: Population, at: int, sexes: list[int]) -> list[_Person]:
-    copy = _Person(group, sexes[0], copy_of=at, note="duplicate of", note_of=(at,))
-    return [_Person(group, sexes[0]), copy]
-
-
-def _random_sex(rng: Generator) -> int:
-    return int(rng.integers(1, 3))
 
 
 @dataclass(frozen=True)
@@ -300,7 +254,7 @@ class _Sites:
     haplotypes: NDArray[np.int8]
 
 
-def _simulate_founders(msprime: Any, params: Simulation, people: list[_Person], rng: Generator) -> _Sites:
+def _simulate_founders(msprime: Any, params: Simulation, people: list[Person], rng: Generator) -> _Sites:
     """Founders' haplotypes; the columns of children and duplicates are left to be filled."""
     founders = [i for i, one in enumerate(people) if not one.parents and one.copy_of is None]
     founders.sort(key=lambda i: POPULATIONS.index(people[i].population))
@@ -323,7 +277,7 @@ def _simulate_founders(msprime: Any, params: Simulation, people: list[_Person], 
     return _Sites(contig, position, allele, haplotypes)
 
 
-def _transmit(sites: _Sites, people: list[_Person], rng: Generator) -> None:
+def _transmit(sites: _Sites, people: list[Person], rng: Generator) -> None:
     """Fill the haplotypes of children, paternal first."""
     switch = _switch_probability(sites)
     for i, person in enumerate(people):
@@ -360,13 +314,13 @@ def _misread(haplotypes: NDArray[np.int8], params: Simulation, rng: Generator) -
     return planted
 
 
-def _copy_duplicates(haplotypes: NDArray[np.int8], people: list[_Person]) -> None:
+def _copy_duplicates(haplotypes: NDArray[np.int8], people: list[Person]) -> None:
     for i, person in enumerate(people):
         if person.copy_of is not None:
             haplotypes[:, i] = haplotypes[:, person.copy_of]
 
 
-def _pick_bad_samples(cohort: list[_Person], params: Simulation, rng: Generator) -> NDArray[np.int64]:
+def _pick_bad_samples(cohort: list[Person], params: Simulation, rng: Generator) -> NDArray[np.int64]:
     """Columns of samples that will lose calls, none of them related or duplicated."""
     single = np.flatnonzero([person.single for person in cohort])
     n = params.planted("n_bad_samples")
@@ -414,7 +368,7 @@ def _variant_variables(sites: _Sites, rng: Generator) -> dict[str, Any]:
 
 
 def _sample_variables(
-    people: list[_Person], order: NDArray[np.int64], bad: NDArray[np.int64]
+    people: list[Person], order: NDArray[np.int64], bad: NDArray[np.int64]
 ) -> dict[str, Any]:
     ids = {person: f"S{column + 1:06d}" for column, person in enumerate(order.tolist())}
     cohort = [people[person] for person in ids]
