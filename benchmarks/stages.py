@@ -165,7 +165,8 @@ def show(table: pd.DataFrame) -> str:
     lines = [f"{'stage':<11}{'wall s':>9}{'CPU s':>9}{'peak MB':>10}{'genotypes':>13}{'genotypes/s':>14}"]
     for row in table.to_dict("records"):
         size, rate = (
-            "" if np.isnan(row[name]) else f"{row[name]:,.0f}" for name in ("genotypes", "genotypes_per_second")
+            "" if np.isnan(row[name]) else f"{row[name]:,.0f}"
+            for name in ("genotypes", "genotypes_per_second")
         )
         lines.append(
             f"{row['stage']:<11}{row['wall_seconds']:>9.2f}{row['cpu_seconds']:>9.2f}{row['peak_mb']:>10,.0f}"

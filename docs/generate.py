@@ -60,7 +60,9 @@ def stages() -> str:
 
 def commands() -> str:
     """Every command and what it does."""
-    return table(["command", "what it does"], [[f"`{name}`", text] for name, (_, _, text) in COMMANDS.items()])
+    return table(
+        ["command", "what it does"], [[f"`{name}`", text] for name, (_, _, text) in COMMANDS.items()]
+    )
 
 
 def configuration() -> str:
@@ -101,7 +103,13 @@ def summary(cls: type[BaseModel]) -> str:
 def keys(cls: type[BaseModel]) -> str:
     """Lay out the fields of a parameter class."""
     rows = [
-        [f"`{name}`", kind(field.annotation), limits(field.metadata), default(name, field), str(field.description)]
+        [
+            f"`{name}`",
+            kind(field.annotation),
+            limits(field.metadata),
+            default(name, field),
+            str(field.description),
+        ]
         for name, field in cls.model_fields.items()
     ]
     return table(["key", "type", "range", "default", "meaning"], rows)
@@ -136,7 +144,10 @@ def limits(metadata: list[Any]) -> str:
     """Write the bounds of a field."""
     signs = (("ge", "≥ "), ("gt", "> "), ("le", "≤ "), ("lt", "< "), ("multiple_of", "multiple of "))
     found = [
-        f"{sign}{getattr(bound, name):,g}" for name, sign in signs for bound in metadata if hasattr(bound, name)
+        f"{sign}{getattr(bound, name):,g}"
+        for name, sign in signs
+        for bound in metadata
+        if hasattr(bound, name)
     ]
     return ", ".join(found)
 

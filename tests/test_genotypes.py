@@ -76,7 +76,7 @@ def test_read_dosage__any_chunks(chunks):
 def test_read_dosage__a_third_allele_is_refused():
     ds = helpers.cohort(DOSAGE)
     ds["call_genotype"][4, 4, 0] = 2
-    with pytest.raises(DataError, match="allele code 2 .* biallelic"):
+    with pytest.raises(DataError, match=r"allele code 2 .* biallelic"):
         module.read_dosage(module.source_of(ds), 0, M)
 
 
@@ -108,3 +108,21 @@ def test_calls_of__and_back(values):
         call_genotype=(("variants", "samples", "ploidy"), module.calls_of(dosage))
     )
     assert (helpers.dosage_of(ds) == dosage).all()
+
+
+class Untouchable:
+    """A source that must not be read."""
+
+    shape = (M, N, 2)
+
+    def read(self, v0, v1, s0, s1):
+        raise AssertionError("read too early")
+
+
+def test_select__is_lazy():
+    lazy = ("variants", "samples", "ploidy"), module.as_dask(Untouchable(), (16, 10))
+    ds = helpers.cohort(DOSAGE).assign(call_genotype=lazy)
+    part = module.select(ds, np.array([0, 5]), np.array([1]))
+    assert part["call_genotype"].shape == (2, 1, 2)
+    with pytest.raises(AssertionError, match="read too early"):
+        part["call_genotype"].compute(scheduler="synchronous")

@@ -17,7 +17,9 @@ def test_stream__a_name_and_a_root_give_the_same_words_each_time():
     assert (ROOT.stream("a").words(3, np.arange(50)) == again.words(3, np.arange(50))).all()
 
 
-@pytest.mark.parametrize("other", [ROOT.stream("b"), Root.from_seed(2).stream("a"), Root.from_seed(11).stream("a")])
+@pytest.mark.parametrize(
+    "other", [ROOT.stream("b"), Root.from_seed(2).stream("a"), Root.from_seed(11).stream("a")]
+)
 def test_stream__another_name_or_root_gives_other_words(other):
     # 64 chances of an equal 32-bit word: one false alarm in 67 million
     assert (ROOT.stream("a").words(0, np.arange(64)) != other.words(0, np.arange(64))).all()

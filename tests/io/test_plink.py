@@ -32,7 +32,14 @@ def fileset(small_cohort, tmp_path):
 def test_open_plink__reads_what_bed_reader_wrote(small_cohort, fileset):
     opened = open_plink(fileset)
     assert (helpers.dosage_of(opened) == helpers.dosage_of(small_cohort)).all()
-    for name in ("sample_id", "variant_id", "variant_allele", "variant_position", "contig_id", "variant_contig"):
+    for name in (
+        "sample_id",
+        "variant_id",
+        "variant_allele",
+        "variant_position",
+        "contig_id",
+        "variant_contig",
+    ):
         assert opened[name].values.tolist() == small_cohort[name].values.tolist()
     for path in (fileset, Path(f"{fileset}.bed"), str(fileset)):
         assert open_cohort(path).sizes == opened.sizes
@@ -61,7 +68,7 @@ def test_write_plink__others_read_it(tmp_path_factory, m, n, seed):
         values = bed.read(dtype="int8")
         assert bed.iid.tolist() == [f"person{i:04d}" for i in range(n)]
         assert bed.sid.tolist() == [f"rs{i + 1}" for i in range(m)]
-    assert (np.where(values == -127, -1, values).T == dosage).all()
+    assert (dosage == np.where(values == -127, -1, values).T).all()
 
 
 @pytest.mark.parametrize("batch", [1, 180, 1000])
@@ -119,7 +126,8 @@ def test_write_plink__sex_and_case_stand_in_the_fam(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("sample_id", "Ann Lee"), ("variant_id", "rs 1"), ("sample_id", ""), ("variant_id", "")]
+    ("name", "value"),
+    [("sample_id", "Ann Lee"), ("variant_id", "rs 1"), ("sample_id", ""), ("variant_id", "")],
 )
 def test_write_plink__an_id_that_a_fileset_cannot_bear_is_refused_or_mended(name, value, tmp_path):
     ds = helpers.cohort(np.zeros((2, 3), np.int8))
@@ -214,7 +222,8 @@ def test_export__plink_takes_the_prefix_or_the_bed(small_cohort, fileset, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("chr1", "1"), ("22", "22"), ("chrX", "23"), ("MT", "26"), ("chrM", "26"), ("GL1", "GL1")]
+    ("name", "code"),
+    [("chr1", "1"), ("22", "22"), ("chrX", "23"), ("MT", "26"), ("chrM", "26"), ("GL1", "GL1")],
 )
 def test_chromosome_number__codes(name, code):
     assert chromosome_number(name) == code

@@ -73,7 +73,9 @@ def test_open_store__is_lazy_and_slices(cohort, tmp_path):
     opened = store.open_store(tmp_path / "x.vcz")
     assert isinstance(source_of(opened), ArraySource)
     part = opened["call_genotype"].data[33:70, 5:9]
-    np.testing.assert_array_equal(part.compute(scheduler="synchronous"), cohort["call_genotype"].values[33:70, 5:9])
+    np.testing.assert_array_equal(
+        part.compute(scheduler="synchronous"), cohort["call_genotype"].values[33:70, 5:9]
+    )
 
 
 def test_write__chunks_change_the_files_only(cohort, tmp_path):
@@ -174,7 +176,8 @@ def test_open_cohort__says_what_is_not_a_cohort(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["call_genotype", "sample_id", "variant_contig", "variant_position", "variant_allele", "contig_id"]
+    "name",
+    ["call_genotype", "sample_id", "variant_contig", "variant_position", "variant_allele", "contig_id"],
 )
 def test_open_cohort__names_what_is_missing(cohort, name, tmp_path):
     store.write(cohort.drop_vars([name, "call_genotype_phased"]), tmp_path / "x.vcz", (32, 7))
@@ -192,4 +195,13 @@ def test_open_cohort__repeated_sample_ids(cohort, tmp_path):
 def test_open_cohort__haploid_calls_are_refused(cohort, tmp_path):
     cohort.isel(ploidy=[0]).to_zarr(tmp_path / "x.vcz")
     with pytest.raises(DataError, match="diploid"):
+        open_cohort(tmp_path / "x.vcz")
+
+
+@pytest.mark.parametrize("chunk", ["call_genotype/1.0.0", "variant_position/0", "sample_id/1"])
+def test_open_cohort__a_lost_chunk_is_noticed(cohort, tmp_path, chunk):
+    # without a fill value, zarr shows the memory that happened to be there
+    store.write(cohort.drop_vars("call_genotype_phased"), tmp_path / "x.vcz", (32, 20))
+    (tmp_path / "x.vcz" / chunk).unlink()
+    with pytest.raises(DataError, match=chunk.split("/")[0]):
         open_cohort(tmp_path / "x.vcz")

@@ -40,7 +40,7 @@ def test_read_ancestry__cells_stay_text(tmp_path):
 def test_read_ancestry__a_named_column(tmp_path):
     path = table(tmp_path, "id\tsex\tpop\na\tm\tX\nb\tf\tY\n")
     assert read_ancestry(path, "pop") == {"a": "X", "b": "Y"}
-    with pytest.raises(DataError, match="no column 'group'.*one of its 3 columns"):
+    with pytest.raises(DataError, match=r"no column 'group'.*one of its 3 columns"):
         read_ancestry(path, "group")
 
 

@@ -76,4 +76,4 @@ def test_pack_variants__is_what_bed_reader_reads(shape, tmp_path):
     (tmp_path / "x.bed").write_bytes(reference.MAGIC + packed(dosage).tobytes())
     with open_bed(tmp_path / "x.bed", iid_count=shape[1], sid_count=shape[0], num_threads=1) as bed:
         values = bed.read(dtype="int8")
-    assert (np.where(values == -127, -1, values).T == dosage).all()
+    assert (dosage == np.where(values == -127, -1, values).T).all()

@@ -38,7 +38,9 @@ def test_logistic__a_weight_is_a_number_of_rows():
 def test_logistic__separation_is_said(columns):
     y = np.repeat([0.0, 1.0], 50)
     rng = np.random.default_rng(0)
-    x = np.column_stack([np.ones(100), y * 2 - 1 + 0.3 * rng.random(100), *rng.normal(size=(columns - 1, 100))])
+    x = np.column_stack(
+        [np.ones(100), y * 2 - 1 + 0.3 * rng.random(100), *rng.normal(size=(columns - 1, 100))]
+    )
     fit = logistic(x, y)
     assert "separate" in fit.reason
     assert np.isnan(fit.beta).all()

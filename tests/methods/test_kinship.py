@@ -19,9 +19,7 @@ def brute_force(ds):
     dosage = helpers.dosage_of(ds)
     n = dosage.shape[1]
     columns = dosage.T.tolist()
-    return {
-        (i, j): reference.pair_counts(columns[i], columns[j]) for i in range(n) for j in range(i + 1, n)
-    }
+    return {(i, j): reference.pair_counts(columns[i], columns[j]) for i in range(n) for j in range(i + 1, n)}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,22 @@ def test_kinship_from_counts__without_heterozygotes_it_is_nan():
 
 
 def test_degree_of__cuts():
-    values = [0.5, 0.354, 0.353, 0.25, 0.177, 0.176, 0.125, 0.0885, 0.088, 0.0625, 0.0443, 0.044, 0.0222, 0.022]
+    values = [
+        0.5,
+        0.354,
+        0.353,
+        0.25,
+        0.177,
+        0.176,
+        0.125,
+        0.0885,
+        0.088,
+        0.0625,
+        0.0443,
+        0.044,
+        0.0222,
+        0.022,
+    ]
     assert degree_of(np.array(values)).tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5]
     assert degree_of(np.array([0.0, -0.3, np.nan])).tolist() == [5, 5, 5]
 

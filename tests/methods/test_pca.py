@@ -149,7 +149,9 @@ def test_pca__ld_pruning_leaves_copies_out():
     dosage = np.repeat(helpers.dosage_of(ds), 2, axis=0)
     doubled = helpers.cohort(dosage, position=1 + np.arange(600) * 10**6 // 2)
     model = fit(doubled, ld_prune=True, ld_r2=0.999, ld_window=10**6 // 2)
-    assert np.isfinite(model["variant_pca_frequency"].values).reshape(300, 2).tolist() == [[True, False]] * 300
+    assert (
+        np.isfinite(model["variant_pca_frequency"].values).reshape(300, 2).tolist() == [[True, False]] * 300
+    )
     np.testing.assert_allclose(model["pca_eigenvalue"], fit(ds)["pca_eigenvalue"], rtol=1e-10)
 
 
@@ -165,7 +167,9 @@ def same_bits(one, other):
 @SOLVERS
 @pytest.mark.parametrize("chunks", [(2600, 75), (1024, 10), (1000, 75), (333, 33), (2600, 1)])
 def test_pca__the_same_bits_for_any_chunks(several_tiles, solver, chunks):
-    assert same_bits(fit(several_tiles, solver=solver), fit(helpers.rechunked(several_tiles, *chunks), solver=solver))
+    assert same_bits(
+        fit(several_tiles, solver=solver), fit(helpers.rechunked(several_tiles, *chunks), solver=solver)
+    )
 
 
 @SOLVERS

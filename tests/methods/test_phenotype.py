@@ -58,7 +58,8 @@ def test_phenotype__variance_shares_are_realised(cohort, heritability):
 
 
 def test_phenotype__genetic_value_and_status_correlate_as_they_should():
-    # r2 = h2 phi(0)^2 / (1/4) = 0.573 for a normal genetic value; n = 20,000: standard error 0.0046, 5 of them
+    # r2 = h2 phi(0)^2 / (1/4) = 0.573 for a normal genetic value; the standard error at 20,000 people is
+    # 0.0046, and five are allowed: one false alarm in 1.7 million
     rng = np.random.default_rng(2)
     ds = helpers.cohort(helpers.hardy_weinberg(rng.uniform(0.2, 0.8, 300), 20_000, rng))
     trait = phenotype(ds, Phenotype(causal_fraction=1.0))

@@ -260,7 +260,9 @@ def test_qc__twice_keeps_the_first_rows_as_addresses(small_cohort):
     assert (helpers.dosage_of(second) == helpers.dosage_of(small_cohort)[rows]).all()
 
 
-@pytest.mark.parametrize("bad", [{"maf": 0.5}, {"mind": -0.1}, {"hwe": 1.0}, {"king_cutoff": 0}, {"mafs": 0.1}])
+@pytest.mark.parametrize(
+    "bad", [{"maf": 0.5}, {"mind": -0.1}, {"hwe": 1.0}, {"king_cutoff": 0}, {"mafs": 0.1}]
+)
 def test_qc__impossible_thresholds_are_refused(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
         QC(**bad)

@@ -175,14 +175,18 @@ def test_make_pedigree__ids_are_new_and_unique(paper):
 
 def test_make_pedigree__the_key_chooses_the_founders():
     params = Relatives(founders_per_group=16)
-    one, same, other = (pedigree_of(["x"], 40, params, key=k) for k in (KEY, Root(KEY.value), Root(bytes(32))))
+    one, same, other = (
+        pedigree_of(["x"], 40, params, key=k) for k in (KEY, Root(KEY.value), Root(bytes(32)))
+    )
     assert one.table.equals(same.table)
     assert set(one.founders) != set(other.founders)
 
 
 @pytest.mark.parametrize(("n", "sources"), [(15, None), (16, [0, 1, 2, 3, 4, 5, 6] * 2 + [0, 1])])
 def test_make_pedigree__too_few_people_or_donors(n, sources):
-    with pytest.raises(StageError, match=r"group all: 16 founders need .* at least 8 donors.*founders_per_group"):
+    with pytest.raises(
+        StageError, match=r"group all: 16 founders need .* at least 8 donors.*founders_per_group"
+    ):
         pedigree_of(["all"], n, Relatives(founders_per_group=16), sources)
 
 

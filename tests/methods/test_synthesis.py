@@ -27,7 +27,7 @@ def without_spread(ds):
 
 @pytest.fixture(scope="module")
 def cohort():
-    """40 people of each of three very different groups, in turn along the file; 1,500 variants, 2 % missing."""
+    """3 very different groups x 40 people, in turn along the file; 1,500 variants, 2 % missing."""
     rng = np.random.default_rng(8)
     dosage = np.empty((1500, 120), np.int8)
     for k, (low, high) in enumerate(GROUPS.values()):
@@ -90,7 +90,9 @@ def test_synthesize__heterozygosity_moves_towards_a_half_as_stated(cohort, synth
     q = flip_probability(EPSILON)
     for name in GROUPS:
         real = counts(helpers.dosage_of(cohort)[:, cohort["sample_ancestry"].values == name]).sum(axis=0)
-        made = counts(helpers.dosage_of(synthetic)[:, synthetic["sample_ancestry"].values == name]).sum(axis=0)
+        made = counts(helpers.dosage_of(synthetic)[:, synthetic["sample_ancestry"].values == name]).sum(
+            axis=0
+        )
         h = real[1] / real.sum()
         expected = h + 2 * q * (1 - 2 * h)
         error = np.sqrt(2 * q * (1 - 2 * q) / made.sum())

@@ -125,7 +125,7 @@ def test_spread__distances_are_mahalanobis():
 
 def test_synthesize__gives_up_with_advice_that_helps():
     ds = helpers.balding_nichols(2, 20, 150, monomorphic=0, seed=1)
-    with pytest.raises(StageError, match="group0, group1.*rejected in each of 3 draws") as caught:
+    with pytest.raises(StageError, match=r"group0, group1.*rejected in each of 3 draws") as caught:
         synthesize(ds, Synthesis(per_group=20, epsilon=50.0, max_rounds=3), key=KEY)
     # every record was identical to its donor: still fewer flips cannot help
     assert "raise [synthesis] epsilon" not in " ".join(str(caught.value).split())

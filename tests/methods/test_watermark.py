@@ -139,9 +139,7 @@ def test_watermark__each_snp_draws_its_own_people():
 
 def test_watermark__the_key_decides_alone():
     case = status(50, 50)
-    one, same, other = (
-        watermark(case, Watermark(), key) for key in (KEY, Root(KEY.value), Root(bytes(32)))
-    )
+    one, same, other = (watermark(case, Watermark(), key) for key in (KEY, Root(KEY.value), Root(bytes(32))))
     assert one.identical(same)
     assert (one["watermark_genotype"].values != other["watermark_genotype"].values).any(axis=1).all()
     assert not set(one["watermark_id"].values) & set(other["watermark_id"].values)

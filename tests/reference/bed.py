@@ -1,7 +1,7 @@
 """PLINK 1 .bed, variant-major, decoded two bits at a time from the published description of the format.
 
-00 homozygous for the first allele of the .bim (A1), 10 heterozygous, 11 homozygous for the second (A2), 01 missing;
-the first sample is in the two lowest bits of a byte, and each variant starts a new byte.
+00 homozygous for the first allele of the .bim (A1), 10 heterozygous, 11 homozygous for the second (A2),
+01 missing; the first sample is in the two lowest bits of a byte, and each variant starts a new byte.
 """
 
 COPIES_OF_A1 = {0b00: 2, 0b10: 1, 0b11: 0, 0b01: -1}

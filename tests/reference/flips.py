@@ -12,7 +12,7 @@ def transition(epsilon: float, mechanism: str) -> list[list[float]]:
 
 
 def published(true: int, word: int, row: list[float]) -> int:
-    """The value that a uniform 32-bit word gives: the word's place among the row's cumulative probabilities."""
+    """The value that a uniform 32-bit word gives: its place among the row's cumulative probabilities."""
     first = round(row[0] * 2**32)
     second = round((row[0] + row[1]) * 2**32)
     if true < 0:

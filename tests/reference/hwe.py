@@ -9,7 +9,9 @@ def het_probability(n: int, rare: int, hets: int) -> Fraction:
     common = 2 * n - rare
     if (rare - hets) % 2 or hets > rare or hets < 0:
         return Fraction(0)
-    ways = Fraction(factorial(n), factorial((rare - hets) // 2) * factorial(hets) * factorial((common - hets) // 2))
+    ways = Fraction(
+        factorial(n), factorial((rare - hets) // 2) * factorial(hets) * factorial((common - hets) // 2)
+    )
     return 2**hets * ways * Fraction(factorial(rare) * factorial(common), factorial(2 * n))
 
 
@@ -21,13 +23,14 @@ def exact_p(hom_ref: int, het: int, hom_alt: int, *, midp: bool = False) -> floa
     rare = 2 * min(hom_ref, hom_alt) + het
     observed = het_probability(n, rare, het)
     total = sum(
-        (p for h in range(rare % 2, rare + 1, 2) if (p := het_probability(n, rare, h)) <= observed), Fraction(0)
+        (p for h in range(rare % 2, rare + 1, 2) if (p := het_probability(n, rare, h)) <= observed),
+        Fraction(0),
     )
     return float(total - observed / 2) if midp else float(total)
 
 
 def exact_p_large(hom_ref: int, het: int, hom_alt: int) -> float:
-    """The same for thousands of people, where factorials need logarithms; relative error below 1e-8 to n = 100,000."""
+    """The same for thousands of people, by logarithms; relative error below 1e-8 to n = 100,000."""
     n = hom_ref + het + hom_alt
     rare = 2 * min(hom_ref, hom_alt) + het
 

@@ -27,9 +27,9 @@ def is_mendel_error(child: int, father: int, mother: int) -> bool:
 def pedigree_kinship(parents: Mapping[str, tuple[str, str]], source: Mapping[str, str] | None = None):
     """Kinship of any two people of a pedigree, as a function of their names.
 
-    ``parents`` gives the two parents of each person who has any; everyone else is a founder. ``source`` names the person
-    that a founder is a copy of: two copies of one person are one genome, so they have the kinship of a person with
-    themselves.
+    ``parents`` gives the two parents of each person who has any; everyone else is a founder. ``source``
+    names the person that a founder is a copy of: two copies of one person are one genome, so they have the
+    kinship of a person with themselves.
     """
     source = source or {}
 

@@ -13,7 +13,7 @@ def totals(n: int, epsilon: Fraction, z0: Fraction) -> tuple[int, int, int]:
 
 def counts(cases: int, controls: int, epsilon: Fraction, z0: Fraction) -> tuple[str, list[list[int]]]:
     """The case of the method and [[controls with 0, 1, 2], [cases with 0, 1, 2]]."""
-    n0, n1, n2 = totals(cases + controls, epsilon, z0)
+    _, n1, n2 = totals(cases + controls, epsilon, z0)
     r1 = cases - n1
     r0 = n2 - r1
     if r1 >= 0 and r0 >= 0:

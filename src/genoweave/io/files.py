@@ -76,15 +76,15 @@ def remove(path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's sorted relative names and contents."""
-    total = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            total.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    """Return the SHA-256 of a file; of a folder, that of its files' list as sha256sum prints it, sorted."""
+    if not path.is_dir():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    lines = (
+        f"{digest(file)}  {file.relative_to(path).as_posix()}\n"
+        for file in sorted(p for p in path.rglob("*") if p.is_file())
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def size(path: Path) -> int:
@@ -161,6 +161,9 @@ class AppendingFile:
             os.replace(self.partial, self.path)
         self.journal.unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Close without finishing; the batches so far are kept."""
+    def __enter__(self) -> AppendingFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close; without `commit` the batches so far are kept under the partial name."""
         self._file.close()

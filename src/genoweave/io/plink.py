@@ -15,7 +15,7 @@ from genoweave.chunks import ranges
 from genoweave.errors import DataError, StoreError
 from genoweave.execution import run_in_order
 from genoweave.genotypes import Calls, Source, as_dask, read_dosage, source_of
-from genoweave.io.files import AppendingFile, disk_errors, make_folder, write_atomic
+from genoweave.io.files import AppendingFile, make_folder, write_atomic
 from genoweave.kernels.bed import pack_variants, unpack_samples, unpack_variants
 
 MAGIC = b"\x6c\x1b"
@@ -230,28 +230,50 @@ def write_plink(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
     ------
     StoreError
         If the disk is full or the folder cannot be written.
+    DataError
+        If a name is empty or holds white space.
     """
+    _check_names(ds)
     make_folder(prefix.parent)
     write_atomic(Path(f"{prefix}.bim"), bim_text(ds))
     write_atomic(Path(f"{prefix}.fam"), fam_text(ds))
     source = source_of(ds)
     batches = list(ranges(source.shape[0], max(1, _BATCH_CALLS // source.shape[1])))
-    out = AppendingFile(Path(f"{prefix}.bed"), token)
-    if out.batches == 0:
-        out.append(MAGIC + b"\x01")
-    done = out.batches - 1
-    packed = run_in_order(
-        _packed_batch,
-        batches[done:],
-        shared=(source,),
-        label="write .bed",
-        done=done,
-        total=len(batches),
-    )
-    with disk_errors(out.path):
+    with AppendingFile(Path(f"{prefix}.bed"), token) as out:
+        if out.batches == 0:
+            out.append(MAGIC + b"\x01")
+        done = out.batches - 1
+        packed = run_in_order(
+            _packed_batch,
+            batches[done:],
+            shared=(source,),
+            label="write .bed",
+            done=done,
+            total=len(batches),
+        )
         for data in packed:
             out.append(data)
-    out.commit()
+        out.commit()
+
+
+def _check_names(ds: xr.Dataset) -> None:
+    """Refuse names that a table separated by white space cannot bear.
+
+    Raises
+    ------
+    DataError
+        Naming the variable and the first row.
+    """
+    for name in ("sample_id", "variant_id", "contig_id", "variant_allele"):
+        values = ds[name].values
+        bad = np.flatnonzero([len(str(value).split()) != 1 for value in values.ravel()])
+        if len(bad):
+            row = int(bad[0]) // max(1, values.size // len(values)) + 1
+            raise DataError(
+                f"{name}, row {row}: {len(bad)} names are empty or hold white space, which a PLINK "
+                "fileset cannot "
+                "bear; rename them, or export to vcz"
+            )
 
 
 def _packed_batch(source: Source, v0: int, v1: int) -> bytes:

@@ -34,11 +34,13 @@ def variant_columns(ds: xr.Dataset) -> NDArray[Any]:
         f"{c}:{p}:{a[0]}:{a[1]}" if i in repeated or not _plain_id(i) else i
         for i, c, p, a in zip(ids, contig, position, allele, strict=True)
     ]
-    seen: dict[str, int] = {}
+    used: set[str] = set()
     for n, name in enumerate(columns):
-        seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1:  # the same site and alleles twice
-            columns[n] = f"{name}:{seen[name]}"
+        count = 1
+        while columns[n] in used:  # the same site and alleles twice
+            count += 1
+            columns[n] = f"{name}:{count}"
+        used.add(columns[n])
     return np.array(columns, object)
 
 
@@ -68,17 +70,18 @@ def write_genotype_csv(
     if with_ancestry:
         labels = ds["sample_ancestry"].values
         names = [f"{name},{csv_text(str(label))}" for name, label in zip(names, labels, strict=True)]
-    out = AppendingFile(path, token)
-    if out.batches == 0:
-        head = ["SampleID", *(["Ancestry"] if with_ancestry else []), *map(str, columns)]
-        out.append((",".join(head) + "\n").encode())
-    done = out.batches - 1
-    items = [(names[a:b], a, b) for a, b in blocks[done:]]
-    for text in run_in_order(
-        _csv_block, items, shared=(source,), label=path.name, done=done, total=len(blocks)
-    ):
-        out.append(text)
-    out.commit()
+    with AppendingFile(path, token) as out:
+        if out.batches == 0:
+            head = ["SampleID", *(["Ancestry"] if with_ancestry else []), *map(str, columns)]
+            out.append((",".join(head) + "\n").encode())
+        done = out.batches - 1
+        items = [(names[a:b], a, b) for a, b in blocks[done:]]
+        lines = run_in_order(
+            _csv_block, items, shared=(source,), label=path.name, done=done, total=len(blocks)
+        )
+        for text in lines:
+            out.append(text)
+        out.commit()
 
 
 def _csv_block(source: Source, names: list[str], s0: int, s1: int) -> bytes:

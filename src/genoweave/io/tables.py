@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -24,21 +27,32 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise StoreError(f"there is no table {path}; check the path")
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = "\t" if "\t" in header else "," if "," in header else r"\s+"
-        return pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            engine="python" if separator == r"\s+" else "c",
-        )
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(_split(file))
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path} is not a table with one header line: {error}") from None
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a table: {error}") from None
+    if not rows:
+        raise DataError(f"{path} is empty; wanted a header line and one line a sample")
+    header = rows[0][1]
+    for number, cells in rows[1:]:
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}, line {number}: wanted {len(header)} columns as in the header, found {len(cells)}"
+            )
+    return pd.DataFrame([cells for _, cells in rows[1:]], columns=header, dtype=object)
+
+
+def _split(file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and cells of each line that is not blank."""
+    first = file.readline()
+    file.seek(0)
+    if "\t" in first or "," in first:
+        reader = csv.reader(file, delimiter="\t" if "\t" in first else ",")
+        yield from ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
+    else:
+        yield from ((number, line.split()) for number, line in enumerate(file, start=1) if line.strip())
 
 
 def read_ancestry(path: Path, column: str | None = None) -> dict[str, str]:
