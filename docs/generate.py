@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+import pandas as pd
 from pydantic import BaseModel
 
 from genoweave.cli.app import COMMANDS
@@ -88,6 +89,40 @@ def presets() -> str:
         for key, value in values.items()
     ]
     return table(["preset", "key", "value", "default (paper)"], rows)
+
+
+def measured() -> str:
+    """Saved benchmark runs: the machine of each, and a table of its stages."""
+    saved = pd.read_csv(ROOT / "benchmarks" / "results" / "stages.csv")
+    runs = saved.groupby(["samples", "variants", "workers", "date"], sort=False)
+    return "\n".join(f"{machine(run.iloc[0])}\n\n{times(run)}" for _, run in runs)
+
+
+def machine(run: pd.Series) -> str:
+    """Describe a benchmark run in a line."""
+    where = "threads" if run["workers"] == 0 else f"{run['workers']} worker processes"
+    return (
+        f"**{run['samples']:,} samples, {run['variants']:,} variants**, {where}; {run['system']}, "
+        f"{run['cores']} cores, {run['memory_gb']:.0f} GB; genoweave {run['genoweave']}, {run['date']}:"
+    )
+
+
+def times(run: pd.DataFrame) -> str:
+    """Lay out the stages of a benchmark run."""
+    rows = [
+        [
+            str(row["stage"]),
+            f"{row['wall_seconds']:.2f}",
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['peak_mb']:,.0f}",
+            "" if pd.isna(row["genotypes"]) else f"{row['genotypes'] / 1e6:,.1f}",
+            "" if pd.isna(row["genotypes"]) else f"{row['genotypes_per_second'] / 1e6:,.1f}",
+        ]
+        for row in run.to_dict("records")
+    ]
+    total = [f"{run[name].sum():.2f}" for name in ("wall_seconds", "cpu_seconds")]
+    head = ["stage", "wall (s)", "CPU (s)", "peak memory (MB)", "genotypes (M)", "genotypes (M/s)"]
+    return table(head, [*rows, ["all", *total, "", "", ""]])
 
 
 def default_of(section: str, key: str) -> Any:
@@ -181,8 +216,16 @@ PARTS: dict[str, Callable[[], str]] = {
     "configuration": configuration,
     "presets": presets,
     "simulation": simulation,
+    "measured": measured,
 }
-PAGES = ("README.md", "docs/pipeline.md", "docs/data-model.md", "docs/config.md", "docs/api.md")
+PAGES = (
+    "README.md",
+    "docs/pipeline.md",
+    "docs/data-model.md",
+    "docs/config.md",
+    "docs/api.md",
+    "docs/scaling.md",
+)
 SCHEMA = "docs/config.schema.json"
 
 

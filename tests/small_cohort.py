@@ -163,7 +163,9 @@ def check_same_run(one: Path, other: Path, *, same_chunks: bool = True) -> None:
     tables = {p.relative_to(one) for p in one.rglob("*.parquet")}
     assert tables == {p.relative_to(other) for p in other.rglob("*.parquet")}
     for name in tables:
-        pd.testing.assert_frame_equal(pd.read_parquet(one / name), pd.read_parquet(other / name), check_exact=True)
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(one / name), pd.read_parquet(other / name), check_exact=True
+        )
 
 
 def manifests(folder: Path) -> dict[str, dict]:

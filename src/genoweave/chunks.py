@@ -44,6 +44,10 @@ def parse_bytes(text: str) -> int:
     compact = text.strip().lower().replace(" ", "")
     number = compact.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = compact[len(number) :]
-    if unit not in units:
-        raise ValueError(f"{text!r} has no known unit of memory; write for example 4GiB or 500MB")
-    return int(float(number) * units[unit])
+    try:
+        value = float(number) * units[unit]
+    except (ValueError, KeyError):
+        value = 0
+    if not 0 < value < 2**63:
+        raise ValueError(f"{text!r} is not a size of memory; write for example 4GiB or 500MB")
+    return int(value)

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,19 +46,69 @@ class ClusterExecutor:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         """Submit a task; it is tried again if its worker dies."""
-        future: Future = self._client.submit(
-            _one_blas_thread, function, *arguments, pure=False, retries=_RETRIES
-        )
-        return future
+        return _Task(self._client, function, arguments)
 
     def share(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Send large arguments to the workers once, instead of with every task."""
         return tuple(
-            self._client.scatter(_Opaque(value), broadcast=True, hash=False)
-            if len(pickle.dumps(value)) > _LARGE
-            else value
+            _Shared(self._client, value) if len(pickle.dumps(value)) > _LARGE else value
             for value in arguments
         )
+
+
+class _Shared:
+    """A large argument, kept here and on the workers; sent again if all workers that held it died."""
+
+    def __init__(self, client: Any, value: Any) -> None:
+        self._client = client
+        self._value = value
+        self._sent: Any = None
+
+    def sent(self) -> Any:
+        if self._sent is None or self._sent.cancelled():
+            self._sent = self._client.scatter(_Opaque(self._value), broadcast=True, hash=False)
+        return self._sent
+
+
+class _Task:
+    """A task on the cluster whose result survives the loss of its shared arguments."""
+
+    def __init__(self, client: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._client = client
+        self._function = function
+        self._arguments = arguments
+        self._future = self._submit()
+
+    def _submit(self) -> Any:
+        sent = (a.sent() if isinstance(a, _Shared) else a for a in self._arguments)
+        return self._client.submit(_one_blas_thread, self._function, *sent, pure=False, retries=_RETRIES)
+
+    def result(self) -> Any:
+        """Wait for the task.
+
+        Raises
+        ------
+        StageError
+            If it loses its worker again and again.
+        """
+        from distributed.scheduler import KilledWorker
+
+        for _ in range(_RETRIES + 1):
+            try:
+                return self._future.result()
+            except CancelledError:
+                self._future = self._submit()
+            except KilledWorker:
+                break
+        raise StageError(
+            f"a worker died {_RETRIES + 1} times or more on one task, most often for lack of memory; use "
+            "fewer --workers or "
+            "raise --memory-limit, then run again: what is finished is kept"
+        )
+
+    def cancel(self) -> None:
+        """Drop the task if it has not begun."""
+        self._future.cancel()
 
 
 class _Opaque:
@@ -129,7 +180,9 @@ def _local_cluster(workers: int, memory_limit: int | None) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             memory_limit=per_worker,
-            dashboard_address=None,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # not None, which listens on every interface
+            worker_dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         ) as cluster:
             yield cluster

@@ -25,7 +25,7 @@ class Parameters(BaseModel):
         If a field is unknown, of the wrong type or out of its range; the message names it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
         try:

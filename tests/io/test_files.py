@@ -85,13 +85,12 @@ def test_source_fingerprint__tells_a_changed_file(tmp_path):
 
 
 def write_batches(path, token, batches, stop=None):
-    out = files.AppendingFile(path, token)
-    start = out.batches
-    for data in batches[start:stop]:
-        out.append(data)
-    if stop is None:
-        out.commit()
-    out.close()
+    with files.AppendingFile(path, token) as out:
+        start = out.batches
+        for data in batches[start:stop]:
+            out.append(data)
+        if stop is None:
+            out.commit()
     return start
 
 
@@ -107,6 +106,12 @@ def test_appending_file__goes_on_after_the_last_whole_batch(tmp_path):
     assert write_batches(path, "token", BATCHES) == 2
     assert path.read_bytes() == b"one two three "
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_appending_file__without_a_token_nothing_is_continued(tmp_path):
+    write_batches(tmp_path / "x", "", BATCHES, stop=2)
+    assert write_batches(tmp_path / "x", "", BATCHES) == 0
+    assert (tmp_path / "x").read_bytes() == b"one two three "
 
 
 @pytest.mark.parametrize("damage", ["token", "journal", "short", "gone"])

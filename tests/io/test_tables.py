@@ -51,8 +51,11 @@ def test_read_ancestry__a_named_column(tmp_path):
         ("id\tgroup\na\tX\nb\t\n", "line 3: 1 rows have no sample id"),
         ("id\tgroup\n\tX\nb\tY\n", "line 2: 1 rows have no sample id"),
         ("id\tgroup\na\tX\nb\tY\na\tX\n", "line 4: 1 rows repeat a sample id"),
-        ("id\tgroup\na\tX\nb\tY\tmore\n", "not a table"),
-        ("", "not a table"),
+        ("id\tgroup\na\tX\nb\tY\tmore\n", "line 3: wanted 2 columns as in the header, found 3"),
+        ("id\tgroup\na\n", "line 2: wanted 2 columns"),
+        ("", "is empty"),
+        ("id\tgroup\n\na\tX\n\nb\t\n", "line 5: 1 rows have no sample id"),
+        ("id\tgroup\tgroup\na\tX\tY\n", "group"),
     ],
 )
 def test_read_ancestry__malformed(tmp_path, text, message):
@@ -61,7 +64,7 @@ def test_read_ancestry__malformed(tmp_path, text, message):
 
 
 def test_read_ancestry__a_long_row_does_not_shift_the_columns(tmp_path):
-    # pandas takes surplus cells as an index, and each column would move by one
+    # surplus cells must not be taken as an index, which moves each column by one
     for text in ("id\tgroup\na\tX\tmore\nb\tY\tmore\n", "id,group\na,X,\nb,Y,\n"):
         try:
             labels = read_ancestry(table(tmp_path, text))

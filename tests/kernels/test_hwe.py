@@ -44,6 +44,17 @@ def test_hwe_exact__naming_the_other_allele_changes_nothing(counts, midp):
     assert hwe_exact(a, h, b, midp) == hwe_exact(b, h, a, midp)
 
 
+@pytest.mark.parametrize(
+    "pair", [[(1, 2, 3), (0, 4, 2)], [(3, 10, 11), (2, 12, 10)], [(90, 214, 129), (89, 216, 128)]]
+)
+def test_hwe_exact__exact_ties_count_from_either_side(pair):
+    # the two likeliest counts of heterozygotes are equally likely: everything else is rarer
+    for counts in pair:
+        assert hwe.exact_p(*counts) == 1
+        assert hwe_exact(*counts, False) == pytest.approx(1, abs=1e-12)
+        assert hwe_exact(*counts, True) == pytest.approx(hwe.exact_p(*counts, midp=True), rel=1e-12)
+
+
 @pytest.mark.parametrize("counts", [(0, 0, 0), (1, 0, 0), (0, 0, 7), (100_000, 0, 0), (0, 1, 0), (9, 1, 0)])
 def test_hwe_exact__without_a_choice_p_is_one(counts):
     assert hwe_exact(*counts, False) == 1

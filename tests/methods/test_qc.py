@@ -253,11 +253,12 @@ def test_qc__any_chunks_give_the_same(small_cohort, chunks):
 
 
 def test_qc__twice_keeps_the_first_rows_as_addresses(small_cohort):
-    first = qc(small_cohort, QC(**OPEN | {"maf": 0.05}))
-    second = qc(first, QC(**OPEN | {"maf": 0.2}))
-    assert set(second["variant_source_row"].values) < set(first["variant_source_row"].values)
-    rows = second["variant_source_row"].values
-    assert (helpers.dosage_of(second) == helpers.dosage_of(small_cohort)[rows]).all()
+    first = qc(small_cohort, QC(**OPEN | {"maf": 0.05, "mind": 0.015}))
+    second = qc(first, QC(**OPEN | {"maf": 0.2, "mind": 0.011}))
+    rows, columns = second["variant_source_row"].values, second["sample_source_row"].values
+    assert second.sizes["samples"] < first.sizes["samples"] < 180
+    assert set(rows) < set(first["variant_source_row"].values)
+    assert (helpers.dosage_of(second) == helpers.dosage_of(small_cohort)[np.ix_(rows, columns)]).all()
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,9 @@ def check_no_scraps(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_9__resumed_run_equals_an_uninterrupted_one(cohort: Cohort, finished: Path, tmp_path: Path) -> None:
+def test_kill_9__resumed_run_equals_an_uninterrupted_one(
+    cohort: Cohort, finished: Path, tmp_path: Path
+) -> None:
     config = write_config(tmp_path / "c.toml", values(cohort))
     folder = place_key(tmp_path / "run")
     command = [sys.executable, "-c", RUN_MAIN, "run", str(config), "--out", str(folder), "--quiet"]
@@ -146,7 +148,9 @@ def test_death_within_a_fold__goes_on_from_the_last_checkpoint(
     check_no_scraps(folder)
 
 
-def test_checkpoint_of_other_work__is_not_taken(cohort: Cohort, tmp_path: Path, renames: tuple[Path, int]) -> None:
+def test_checkpoint_of_other_work__is_not_taken(
+    cohort: Cohort, tmp_path: Path, renames: tuple[Path, int]
+) -> None:
     """A run killed with one set of parameters and started again with another begins its stage anew."""
     whole, calls = renames
     folder = place_key(tmp_path / "run")

@@ -63,7 +63,9 @@ def test_plan__grows_with_the_cohort(cohort: Cohort) -> None:
 
 def test_plan__bytes_written_bound_what_was_written(cohort: Cohort, finished: Path) -> None:
     planned = {row.stage: row.bytes_written for row in plan(build(values(cohort)))}
-    found = {stage: sum(o["bytes"] for o in m["outputs"].values()) for stage, m in manifests(finished).items()}
+    found = {
+        stage: sum(o["bytes"] for o in m["outputs"].values()) for stage, m in manifests(finished).items()
+    }
     for stage in ("import", "qc", "synthesis", "relatives", "release"):
         # fixed parts (names of 600 variants, a directory of tables) count for much in a small cohort
         assert planned[stage] + 400_000 >= found[stage], stage
@@ -81,10 +83,14 @@ def test_plan__peak_memory_bounds_what_was_used(cohort: Cohort, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("limit", ["200MiB", "1e8", "300 MB"])
-def test_memory_limit__is_refused_before_anything_is_written(cohort: Cohort, tmp_path: Path, limit: str) -> None:
+def test_memory_limit__is_refused_before_anything_is_written(
+    cohort: Cohort, tmp_path: Path, limit: str
+) -> None:
     settings = values(cohort, cluster={"memory_limit": limit})
     assert memory_limit(build(settings)) == parse_bytes(limit)
-    with pytest.raises(MemoryBudgetError, match=r"stage \w+ needs up to .* of memory and may use .*raise --memory-limit"):
+    with pytest.raises(
+        MemoryBudgetError, match=r"stage \w+ needs up to .* of memory and may use .*raise --memory-limit"
+    ):
         run(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -113,7 +119,9 @@ def with_stage(monkeypatch: pytest.MonkeyPatch, name: str, function) -> None:
     """Replace what one stage does."""
 
     def changed(context: Context) -> list:
-        return [dataclasses.replace(s, run=function(s.run)) if s.name == name else s for s in original(context)]
+        return [
+            dataclasses.replace(s, run=function(s.run)) if s.name == name else s for s in original(context)
+        ]
 
     original = runs.enabled_stages
     monkeypatch.setattr(runs, "enabled_stages", changed)
@@ -131,7 +139,9 @@ def test_status__while_a_stage_runs(cohort: Cohort, tmp_path: Path, monkeypatch:
         return spy
 
     with_stage(monkeypatch, "pca", spied)
-    off = dict.fromkeys(("phenotype", "watermark", "relatives", "kinship", "evaluation", "release"), {"enabled": False})
+    off = dict.fromkeys(
+        ("phenotype", "watermark", "relatives", "kinship", "evaluation", "release"), {"enabled": False}
+    )
     run(values(cohort, **off), tmp_path / "run")
     (state,) = found
     assert state["stages"] == {"import": "done", "qc": "done", "pca": "running", "ancestry": "waiting",
@@ -176,4 +186,8 @@ def test_status_file__is_written_at_most_twice_a_second(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "status.json").read_text())["step"] is None
     file._next = 0.0
     file.step("count", 50, 50)
-    assert json.loads((tmp_path / "status.json").read_text())["step"] == {"label": "count", "done": 50, "total": 50}
+    assert json.loads((tmp_path / "status.json").read_text())["step"] == {
+        "label": "count",
+        "done": 50,
+        "total": 50,
+    }

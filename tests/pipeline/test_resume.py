@@ -10,7 +10,16 @@ import pytest
 
 from genoweave.errors import StoreError
 from genoweave.pipeline.run import run
-from tests.small_cohort import STAGES, Cohort, check_same_run, files_of, make_cohort, manifests, place_key, values
+from tests.small_cohort import (
+    STAGES,
+    Cohort,
+    check_same_run,
+    files_of,
+    make_cohort,
+    manifests,
+    place_key,
+    values,
+)
 
 QUICK = {"evaluation": {"enabled": False}}
 
@@ -275,7 +284,11 @@ OPTIONAL = ("phenotype", "watermark", "relatives", "kinship", "evaluation", "rel
                                  ("phenotype", "watermark"), ("relatives", "kinship"), OPTIONAL])  # fmt: skip
 def test_disabled_stages__are_left_out(cohort: Cohort, tmp_path: Path, off: tuple[str, ...]) -> None:
     folder = place_key(tmp_path / "run")
-    keep = {} if off == ("evaluation",) else {"evaluation": {"enabled": "evaluation" not in off and len(off) > 1}}
+    keep = (
+        {}
+        if off == ("evaluation",)
+        else {"evaluation": {"enabled": "evaluation" not in off and len(off) > 1}}
+    )
     switches = keep | {name: {"enabled": False} for name in off}
     run(values(cohort, **switches), folder)
     missing = {name for name, change in switches.items() if not change["enabled"]}
@@ -313,8 +326,10 @@ def test_folder_with_something_else__is_refused(cohort: Cohort, tmp_path: Path) 
         run(values(cohort), tmp_path / "thesis.txt" / "run")
 
 
-@pytest.mark.parametrize("leftover", ["manifest/", "private/", "config.toml.partial", "log.txt"])
-def test_folder_of_a_run_killed_at_its_very_start__goes_on(cohort: Cohort, tmp_path: Path, leftover: str) -> None:
+@pytest.mark.parametrize("leftover", ["private/", "config.toml.partial", "log.txt"])
+def test_folder_of_a_run_killed_at_its_very_start__goes_on(
+    cohort: Cohort, tmp_path: Path, leftover: str
+) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / leftover).mkdir() if leftover.endswith("/") else (folder / leftover).touch()

@@ -114,7 +114,9 @@ def test_unlabelled_people__are_left_out_the_same_way(cohort: Cohort, tmp_path: 
         for name, column in cohort.properties.items()
     }
     to_bed(f"{tmp_path}/fewer.bed", cohort.dosage[keep], properties=properties)
-    other = other_run(cohort, tmp_path / "other", input={"path": f"{tmp_path}/fewer", "ancestry": str(labels)})
+    other = other_run(
+        cohort, tmp_path / "other", input={"path": f"{tmp_path}/fewer", "ancestry": str(labels)}
+    )
     assert files_of(one / "release") == files_of(other / "release")
 
 
@@ -132,7 +134,9 @@ def test_randomized_solver__does_not_depend_on_blas_threads() -> None:
     dosage = rng.binomial(2, rng.uniform(0.1, 0.9, (1000, 1)), (1000, 1500)).astype(np.int8)
     calls = np.stack([dosage > 0, dosage > 1], axis=2).astype(np.int8)
     ids = np.arange(1500).astype(str).astype(object)
-    ds = xr.Dataset({"call_genotype": (("variants", "samples", "ploidy"), calls), "sample_id": ("samples", ids)})
+    ds = xr.Dataset(
+        {"call_genotype": (("variants", "samples", "ploidy"), calls), "sample_id": ("samples", ids)}
+    )
     params = PCA(n_components=150, solver="randomized", n_passes=2, ld_prune=False)
     many = pca(ds, params)
     with threadpool_limits(1):
@@ -156,7 +160,8 @@ def test_worker_processes__change_no_byte(cohort: Cohort, plain: Path, tmp_path:
 def scheduler() -> Iterator[str]:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    local = "127.0.0.1:0"
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=local) as cluster:
         yield cluster.scheduler_address
 
 

@@ -13,10 +13,19 @@ import zarr
 from genoweave.methods.synthesis.channel import SYNGEN6_STATEMENT
 from genoweave.pipeline.run import run
 from genoweave.rng import Root
-from tests.small_cohort import KEY, USABLE, Cohort, place_key, values
+from tests.small_cohort import KEY, USABLE, Cohort, values
 
 # What is given away or looked at; stores, tables and private/ stay with the owner of the data.
-OPEN = ("release", "report", "manifest", "log.txt", "status.json", "config.toml", "evaluation", "evaluation.json")
+OPEN = (
+    "release",
+    "report",
+    "manifest",
+    "log.txt",
+    "status.json",
+    "config.toml",
+    "evaluation",
+    "evaluation.json",
+)
 
 
 def open_files(run_folder: Path) -> dict[str, bytes]:
@@ -32,7 +41,9 @@ def unpacked(run_folder: Path) -> dict[str, bytes]:
     for store in (run_folder / "release").glob("*.vcz"):
         for name, array in zarr.open_group(str(store), mode="r").arrays():
             values = array[...]
-            found[f"{store.name}/{name}"] = "\n".join(map(str, values)).encode() if values.dtype == object else values.tobytes()
+            found[f"{store.name}/{name}"] = (
+                "\n".join(map(str, values)).encode() if values.dtype == object else values.tobytes()
+            )
     for name in (run_folder / "evaluation").glob("*.parquet"):
         found[f"text of {name.name}"] = pd.read_parquet(name).to_csv().encode()
     return found
@@ -52,7 +63,9 @@ def holders(seen: dict[str, bytes], needle: bytes) -> list[str]:
 def derived_keys(finished: Path) -> list[bytes]:
     """The keys of the private streams: each of them undoes a part of the privacy too."""
     root = Root(KEY)
-    names = [f"{kind}/{g}" for kind in ("synthesis.flip", "synthesis.donors", "relatives.founders") for g in USABLE]
+    names = [
+        f"{kind}/{g}" for kind in ("synthesis.flip", "synthesis.donors", "relatives.founders") for g in USABLE
+    ]
     names += ["release.sample-id", "release.same-source", "watermark.subjects", "watermark.id"]
     return [root.stream(name).key.astype("<u4").tobytes() for name in names]
 
@@ -126,7 +139,9 @@ def test_private__is_closed_again_by_the_next_run(cohort: Cohort, copied: Path) 
 
 
 def test_private__new_key_comes_from_the_system(cohort: Cohort, tmp_path: Path) -> None:
-    off = dict.fromkeys(("phenotype", "watermark", "relatives", "kinship", "evaluation", "release"), {"enabled": False})
+    off = dict.fromkeys(
+        ("phenotype", "watermark", "relatives", "kinship", "evaluation", "release"), {"enabled": False}
+    )
     keys = []
     for name in ("one", "two"):
         run(values(cohort, **off), tmp_path / name)

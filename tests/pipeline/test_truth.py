@@ -39,7 +39,12 @@ def release(finished: Path) -> Release:
 
 def test_pedigree__has_whole_trees(release: Release) -> None:
     people = release.truth("pedigree").set_index("SampleID")
-    assert people.groupby("Generation").size().to_dict() == {0: 8 * TREES, 1: 4 * TREES, 2: 2 * TREES, 3: TREES}
+    assert people.groupby("Generation").size().to_dict() == {
+        0: 8 * TREES,
+        1: 4 * TREES,
+        2: 2 * TREES,
+        3: TREES,
+    }
     founders = people[people["Generation"] == 0]
     assert (founders[["FatherID", "MotherID"]] == "0").all(axis=None)
     assert set(founders.index) <= set(release.synthetic.index)
@@ -102,10 +107,16 @@ def test_related_pairs__are_all_that_the_pedigree_implies(release: Release) -> N
             expected |= {(a, b): k for b in ids[n + 1 :] if (k := kinship(a, b)) > 0}
     pairs = release.truth("related_pairs")
     assert (pairs["SampleID1"] < pairs["SampleID2"]).all()
-    found = {(a, b): k for a, b, k in zip(pairs["SampleID1"], pairs["SampleID2"], pairs["Kinship"], strict=True)}
+    found = {
+        (a, b): k for a, b, k in zip(pairs["SampleID1"], pairs["SampleID2"], pairs["Kinship"], strict=True)
+    }
     assert found == expected
     # each tree of 15: 14 parent-child pairs, 12 grandparents, 8 great-grandparents
-    assert pairs["Degree"].value_counts().to_dict() == {"first": 14 * TREES, "second": 12 * TREES, "third": 8 * TREES}
+    assert pairs["Degree"].value_counts().to_dict() == {
+        "first": 14 * TREES,
+        "second": 12 * TREES,
+        "third": 8 * TREES,
+    }
 
 
 def test_kinship_file__lists_each_descendant_with_its_founders(release: Release) -> None:

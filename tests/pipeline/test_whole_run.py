@@ -69,7 +69,11 @@ def test_run__leaves_artifact(finished: Path, name: str) -> None:
 
 
 def test_run__leaves_nothing_half_written(finished: Path) -> None:
-    scraps = [p for p in finished.rglob("*") if p.name.endswith((".partial", ".journal", ".deleting", ".batches.json"))]
+    scraps = [
+        p
+        for p in finished.rglob("*")
+        if p.name.endswith((".partial", ".journal", ".deleting", ".batches.json"))
+    ]
     assert not scraps
     assert not list((finished / ".work").glob("*"))
 
@@ -130,9 +134,17 @@ def test_release__five_files_have_their_rows_and_columns(five: dict, variant_ids
     assert five["snp"]["Ancestry"].value_counts().to_dict() == dict.fromkeys(USABLE, PER_GROUP)
     assert list(five["phenotype"].columns) == ["SampleID", "PhenotypeCondition"]
     assert len(five["phenotype"]) == N_SYNTHETIC
-    assert five["phenotype"]["PhenotypeCondition"].value_counts().to_dict() == {"0": N_SYNTHETIC // 2, "1": N_SYNTHETIC // 2}
+    assert five["phenotype"]["PhenotypeCondition"].value_counts().to_dict() == {
+        "0": N_SYNTHETIC // 2,
+        "1": N_SYNTHETIC // 2,
+    }
     assert five["watermark_snp"].shape == (N_SYNTHETIC + 1, 1 + 4)
-    assert list(five["kinship_relatedness"].columns) == ["SampleID", "AncestorID", "Relatedness", "Kinship_Coefficient"]
+    assert list(five["kinship_relatedness"].columns) == [
+        "SampleID",
+        "AncestorID",
+        "Relatedness",
+        "Kinship_Coefficient",
+    ]
     assert five["kinship_relatedness"]["Relatedness"].value_counts().to_dict() == dict.fromkeys(
         ("first-degree", "second-degree", "third-degree"), N_LISTED // 3
     )
@@ -182,7 +194,9 @@ def test_release__order_tells_nothing_of_the_group(five: dict) -> None:
     assert np.abs(place - (N_SYNTHETIC - 1) / 2).max() < 5 * 6.3
 
 
-def test_release__plink_and_zarr_say_the_same_as_csv(finished: Path, five: dict, variant_ids: list[str]) -> None:
+def test_release__plink_and_zarr_say_the_same_as_csv(
+    finished: Path, five: dict, variant_ids: list[str]
+) -> None:
     import sgkit
 
     csv = five["snp"].iloc[:, 2:].replace("NA", "-1").astype(int).to_numpy()

@@ -165,5 +165,8 @@ class AppendingFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         """Close; without `commit` the batches so far are kept under the partial name."""
         self._file.close()

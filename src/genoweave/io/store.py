@@ -22,9 +22,9 @@ from numcodecs.abc import Codec
 from genoweave.chunks import ranges
 from genoweave.errors import DataError, StoreError
 from genoweave.execution import run_in_order
-from genoweave.genotypes import ArraySource, Source, as_dask, source_of
+from genoweave.genotypes import ArraySource, Calls, Source, as_dask, source_of
 from genoweave.io.files import disk_errors, remove, write_atomic
-from genoweave.schema import describe
+from genoweave.schema import VARIABLES, describe
 
 # Blosc's own threads put compressed blocks in the order in which they happen to end; without them the
 # same values are the same bytes.
@@ -173,9 +173,13 @@ def open_store(path: str | Path) -> xr.Dataset:
         If it has no genotypes, or they are not (variants, samples, ploidy).
     """
     group = _open_group(str(path))
-    variables = {name: _variable(name, array) for name, array in sorted(group.arrays())}
-    ds = xr.Dataset({k: v for k, v in variables.items() if v is not None}, attrs=dict(group.attrs))
-    return ds
+    is_own = str(group.attrs.get("source", "")).startswith("genoweave")
+    try:
+        arrays = [(name, array) for name, array in sorted(group.arrays()) if is_own or name in VARIABLES]
+        variables = {name: _variable(name, array, str(path), is_own=is_own) for name, array in arrays}
+        return xr.Dataset({k: v for k, v in variables.items() if v is not None}, attrs=dict(group.attrs))
+    except (DataError, ValueError) as error:  # ValueError: arrays of conflicting sizes
+        raise DataError(f"{path}: {error}") from None
 
 
 def _open_group(path: str) -> Any:
@@ -191,21 +195,84 @@ def _open_group(path: str) -> Any:
         ) from None
 
 
-def _variable(name: str, array: Any) -> xr.Variable | None:
+def _variable(name: str, array: Any, path: str, *, is_own: bool) -> xr.Variable | None:
     dims = array.attrs.get("_ARRAY_DIMENSIONS")
     if dims is None:
         return None
     attrs = {k: v for k, v in array.attrs.items() if k != "_ARRAY_DIMENSIONS"}
+    lost = _lost_chunks(array)
+    if lost and (is_own or array.dtype == object):  # zarr would hand out whatever stands in memory
+        raise DataError(
+            f"array {name} lacks {lost} of {array.nchunks} chunks: the store is incomplete; copy or "
+            "convert it again"
+        )
+    if name == "call_genotype" and array.ndim == 3:
+        return xr.Variable(dims, as_dask(ZarrCalls(array, path), array.chunks[:2]), attrs)
     try:
-        if name == "call_genotype" and array.ndim == 3:
-            data: Any = as_dask(ArraySource(array), array.chunks[:2])
-        elif array.ndim < 2 or name == "variant_allele":
-            data = array[...]
+        if array.ndim < 2 or name == "variant_allele":
+            data: Any = _read(array, (slice(None),) * array.ndim) if lost else array[...]
         else:
-            data = da.from_array(array, chunks=array.chunks, inline_array=True)
-        return xr.Variable(dims, data, attrs)
+            source = _ZeroFilled(array) if lost else array
+            data = da.from_array(source, chunks=array.chunks, inline_array=True, asarray=False)
     except (ValueError, RuntimeError) as error:
-        raise DataError(f"array {name} of the store cannot be read: {error}") from None
+        raise DataError(
+            f"array {name} cannot be read ({error}): the store is damaged; convert it again"
+        ) from None
+    return xr.Variable(dims, data, attrs)
+
+
+def _lost_chunks(array: Any) -> int:
+    return int(array.nchunks - array.nchunks_initialized) if array.fill_value is None else 0
+
+
+def _read(array: Any, selection: tuple[slice, ...]) -> Any:
+    """Read with absent chunks as 0.
+
+    Other writers leave out chunks that are all 0 and say no fill value; zarr 2 would then hand out
+    whatever stands in memory.
+    """
+    shape = [len(range(*s.indices(n))) for s, n in zip(selection, array.shape, strict=True)]
+    out = np.zeros(shape, array.dtype)
+    array.get_basic_selection(selection, out=out)
+    return out
+
+
+class _ZeroFilled:
+    """The face of an array whose absent chunks are 0, for dask."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, selection: tuple[slice, ...]) -> Any:
+        return _read(self.array, selection)
+
+
+class ZarrCalls:
+    """Calls of a Zarr array; a damaged chunk is named."""
+
+    def __init__(self, array: Any, path: str) -> None:
+        self.array = array
+        self.path = path
+        self.shape: tuple[int, int, int] = tuple(array.shape)
+
+    def read(self, v0: int, v1: int, s0: int, s1: int) -> Calls:
+        """Read a block of calls.
+
+        Raises
+        ------
+        DataError
+            If a chunk cannot be decoded.
+        """
+        try:
+            block = _read(self.array, (slice(v0, v1), slice(s0, s1), slice(None)))
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            raise DataError(
+                f"{self.path}: call_genotype of variants {v0} to {v1 - 1} cannot be read ({error}): the "
+                "store is damaged; "
+                "copy or convert it again"
+            ) from None
+        return np.asarray(block, np.int8)
 
 
 def require_calls(ds: xr.Dataset, path: str | Path) -> xr.Dataset:
@@ -225,6 +292,11 @@ def require_calls(ds: xr.Dataset, path: str | Path) -> xr.Dataset:
         raise DataError(
             f"{path}: call_genotype has dimensions {dict(ds['call_genotype'].sizes)}; genoweave works on "
             "diploid calls (ploidy 2). Keep the diploid (autosomal) part of the data"
+        )
+    if ds["variant_contig"].values.max(initial=0) >= ds.sizes["contigs"] or ds.sizes.get("alleles", 0) < 2:
+        raise DataError(
+            f"{path}: variant_contig points beyond contig_id, or variant_allele has no alternate allele; "
+            "convert it again"
         )
     if 0 in ds["call_genotype"].shape:
         raise DataError(

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from genoweave.aggregate import people
 from genoweave.errors import DataError, StoreError
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a TSV or CSV with a header, every cell as text.
+    """Read a TSV or CSV with a header, every cell as text; the index is the number of the line.
 
     The separator is a tab if the header has one, else a comma, else white space.
 
@@ -41,7 +42,10 @@ def read_table(path: Path) -> pd.DataFrame:
             raise DataError(
                 f"{path}, line {number}: wanted {len(header)} columns as in the header, found {len(cells)}"
             )
-    return pd.DataFrame([cells for _, cells in rows[1:]], columns=header, dtype=object)
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}: two columns of the header have one name; give each its own")
+    lines = [number for number, _ in rows[1:]]
+    return pd.DataFrame([cells for _, cells in rows[1:]], columns=header, dtype=object, index=lines)
 
 
 def _split(file: TextIO) -> Iterator[tuple[int, list[str]]]:
@@ -79,13 +83,14 @@ def read_ancestry(path: Path, column: str | None = None) -> dict[str, str]:
     empty = np.flatnonzero((ids == "") | (labels == ""))
     if len(empty):
         raise DataError(
-            f"{path}, line {empty[0] + 2}: {len(empty)} rows have no sample id or no {name!r}; "
+            f"{path}, line {table.index[empty[0]]}: {len(empty)} rows have no sample id or no {name!r}; "
             "fill them in or remove these rows"
         )
     repeated = np.flatnonzero(ids.duplicated())
     if len(repeated):
         raise DataError(
-            f"{path}, line {repeated[0] + 2}: {len(repeated)} rows repeat a sample id that stands above; "
+            f"{path}, line {table.index[repeated[0]]}: {len(repeated)} rows repeat a sample id that "
+            "stands above; "
             "keep one row per sample"
         )
     return dict(zip(ids, labels, strict=True))
@@ -102,7 +107,7 @@ def add_ancestry(ds: xr.Dataset, labels: dict[str, str], table: Path, *, drop_un
     ids = ds["sample_id"].values
     found = np.array([labels.get(str(i), "") for i in ids], object)
     known = {str(i) for i in ids}
-    unknown = [number for number, i in enumerate(labels, start=2) if i not in known]
+    unknown = [number for number, i in enumerate(labels, start=1) if i not in known]
     missing = np.flatnonzero(found == "")
     if len(missing) == len(ids):
         raise DataError(
@@ -113,12 +118,12 @@ def add_ancestry(ds: xr.Dataset, labels: dict[str, str], table: Path, *, drop_un
         return ds.assign(sample_ancestry=("samples", found))
     if len(missing):
         raise DataError(
-            f"{len(missing)} of {len(ids)} samples have no ancestry label (first: sample number "
+            f"{people(len(missing))} of {len(ids)} samples have no ancestry label (first: sample number "
             f"{missing[0] + 1} of the cohort); add them to {table} or set [input] drop_unlabelled = true"
         )
     if unknown:
         raise DataError(
-            f"{table} labels {len(unknown)} samples that are not in the cohort (first: line {unknown[0]}); "
+            f"{table} labels {len(unknown)} samples that are not in the cohort (first: row {unknown[0]}); "
             "remove these rows or set [input] drop_unlabelled = true"
         )
     return ds.assign(sample_ancestry=("samples", found))

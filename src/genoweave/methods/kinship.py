@@ -10,6 +10,7 @@ different ancestry have negative values. NaN where the smaller count of heterozy
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from genoweave.chunks import ranges, tiles
+from genoweave.errors import StoreError
 from genoweave.execution import fold, run_in_order, scratch_folder
 from genoweave.genotypes import Source, read_dosage, source_of
 from genoweave.kernels.king import listed_pair_counts, pack_planes, pair_counts, shared_calls
@@ -159,6 +161,7 @@ def write_planes(ds: xr.Dataset, path: Path) -> Path:
     out: Any = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         partial, "w+", np.uint64, (n_samples, 3, words)
     )
+    _reserve(partial)
     width = max(64, min(n_samples, 2**28 // max(1, n_variants)))
     items = list(ranges(n_samples, width))
     blocks = run_in_order(_plane_block, items, shared=(source,), label="bit-planes", total=len(items))
@@ -167,6 +170,29 @@ def write_planes(ds: xr.Dataset, path: Path) -> Path:
     out.flush()
     partial.rename(path)
     return path
+
+
+def _reserve(path: Path) -> None:
+    """Claim the file's space: a mapped page that finds no room kills the process without a word.
+
+    Raises
+    ------
+    StoreError
+        If there is no room.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StoreError(
+            f"cannot write {path} ({size} bytes of bit-planes): {error.strerror}; free space, then run "
+            "again: "
+            "what is finished is kept"
+        ) from error
 
 
 def _plane_block(source: Source, s0: int, s1: int) -> NDArray[np.uint64]:

@@ -226,6 +226,8 @@ def _hwe_groups(ds: xr.Dataset, params: QC) -> tuple[NDArray[np.int64], int]:
     if params.hwe_groups == "pooled" or "sample_ancestry" not in ds:
         return np.zeros(ds.sizes["samples"], np.int64), 1
     names, numbers = group_numbers(ds["sample_ancestry"].values)
+    if not names:
+        return np.zeros(ds.sizes["samples"], np.int64), 1
     # samples without a label count everywhere but in the test: they are the last group
     return np.where(numbers < 0, len(names), numbers), len(names)
 

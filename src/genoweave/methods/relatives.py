@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from genoweave.aggregate import people
 from genoweave.errors import DataError, StageError
 from genoweave.genotypes import (
     Calls,
@@ -120,7 +121,8 @@ def _choose_founders(
         raise StageError(
             f"group {name}: {wanted} founders need as many synthetic samples and at least {TREE_FOUNDERS} "
             "donors; "
-            f"there are {len(members)} samples; lower [relatives] founders_per_group or raise [synthesis] "
+            f"there are {people(len(members))} samples; lower [relatives] founders_per_group or raise "
+            "[synthesis] "
             "per_group"
         )
     place = np.empty(len(donors), np.int64)

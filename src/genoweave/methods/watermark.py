@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from genoweave.aggregate import people
 from genoweave.errors import DataError
 from genoweave.methods.association import logistic
 from genoweave.parameters import Field, Parameters
@@ -59,7 +60,9 @@ def watermark(
     """
     n_cases = int((case == 1).sum())
     if n_cases in (0, len(case)):
-        raise DataError(f"a watermark needs cases and controls, found {n_cases} cases of {len(case)} samples")
+        raise DataError(
+            f"a watermark needs cases and controls, found {people(n_cases)} cases of {len(case)} samples"
+        )
     stream = key.stream("watermark.subjects")
     made = [_one(case == 1, params, stream, row) for row in range(params.n)]
     return xr.Dataset(

@@ -16,7 +16,7 @@ from genoweave.io.tables import read_ancestry
 from genoweave.methods.kinship import TILE_SAMPLES
 
 # Imports, compiled kernels and the allocator's slack of one process, measured.
-BASE_BYTES = 450 * 2**20
+BASE_BYTES = 600 * 2**20
 _EXACT_SIDE = 4000
 _CODEC_RATIO = 0.35  # bytes on disk per byte of calls, for dosages without linkage
 _PIECE_BYTES = 64 * 2**20

@@ -104,11 +104,20 @@ def ancestry_groups(run: Context) -> Counts:
     )
     run.write_table(samples, "ancestry/samples.parquet")
     run.write_table(report.confusion, "ancestry/confusion.parquet")
-    run.write_table(report.groups, "ancestry/groups.parquet")
-    if report.unused:
-        log.warning("groups with fewer than %d samples are not used: %s",
-                    run.config.ancestry.min_group, ", ".join(report.unused))  # fmt: skip
-    return {"groups": int(report.groups["usable"].sum()), "groups_too_small": len(report.unused)}
+    groups = _with_lost_groups(report.groups, run.open("source.vcz")["sample_ancestry"].values)
+    run.write_table(groups, "ancestry/groups.parquet")
+    unused = list(groups.loc[~groups["usable"], "group"])
+    if unused:
+        log.warning("groups with fewer than %d samples after quality control are not used: %s",
+                    run.config.ancestry.min_group, ", ".join(unused))  # fmt: skip
+    return {"groups": int(groups["usable"].sum()), "groups_too_small": len(unused)}
+
+
+def _with_lost_groups(groups: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """Add the groups of which quality control left nobody."""
+    lost = sorted(set(labels.astype(str)) - set(groups["group"]) - {""})
+    rows = pd.DataFrame({"group": lost, "n": 0, "agreement": np.nan, "usable": False})
+    return pd.concat([groups, rows], ignore_index=True) if lost else groups
 
 
 def usable_cohort(run: Context) -> xr.Dataset:
@@ -256,7 +265,8 @@ STAGES = (
     Stage("import", import_genotypes, ("input",), (), ("source.vcz",)),
     Stage("qc", quality_control, ("qc",), ("source.vcz",), ("genotypes.vcz", "qc.parquet")),
     Stage("pca", principal_components, ("pca",), ("genotypes.vcz",), ("pca.zarr",)),
-    Stage("ancestry", ancestry_groups, ("ancestry",), ("genotypes.vcz", "pca.zarr"), ("ancestry",)),
+    Stage("ancestry", ancestry_groups, ("ancestry",), ("source.vcz", "genotypes.vcz", "pca.zarr"),
+          ("ancestry",)),
     Stage("synthesis", synthesis, ("synthesis",), ("genotypes.vcz", "pca.zarr", "ancestry"),
           ("synthetic.vcz", "synthesis.parquet", "private/donors.parquet"), uses_key=True),
     Stage("phenotype", simulated_phenotype, ("phenotype",), ("synthetic.vcz",), ("phenotype.zarr",),

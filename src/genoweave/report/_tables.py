@@ -125,7 +125,7 @@ def frequency_table(groups: pd.DataFrame, maf: pd.DataFrame) -> Table:
     rows: list[list[object]] = []
     for _, row in groups.iterrows():
         snps = finite(maf[maf["group"] == row["group"]], ["maf_real", "frequency_expected"])
-        rmse = _expected_rmse(snps, row["n_synthetic"])
+        rmse = _expected_rmse(snps)
         # two-sided; a false alarm in 1 of 100 runs of this group, SNPs taken as independent
         bound = float(norm.isf(0.005 / len(snps))) if len(snps) else float("nan")
         reading = _read_frequencies(row["maf_rmse"], rmse, row["max_abs_z"], bound)
@@ -228,14 +228,13 @@ def _read_frequencies(rmse: float, expected: float, max_z: float, bound: float) 
     return "Good: as flips and chance give"
 
 
-def _expected_rmse(snps: pd.DataFrame, n_synthetic: object) -> float:
-    """RMSE that the channel and the draw of ``n_synthetic`` people give together."""
-    n = _float(n_synthetic)
-    if snps.empty or not n > 0:
+def _expected_rmse(snps: pd.DataFrame) -> float:
+    """RMSE that the channel's shift and the noise of frequencies give together."""
+    if snps.empty or "frequency_se" not in snps:
         return float("nan")
     f = snps["frequency_expected"].to_numpy(float)
     shift = np.minimum(f, 1 - f) - snps["maf_real"].to_numpy(float)
-    return float(np.sqrt(np.mean(shift**2 + f * (1 - f) / (2 * n))))
+    return float(np.sqrt(np.mean(shift**2 + snps["frequency_se"].to_numpy(float) ** 2)))
 
 
 def _read_kinship(n: float, mean: float, sd: float, expected: float) -> str:

@@ -30,7 +30,8 @@ def compare_frequencies(real: xr.Dataset, synthetic: xr.Dataset, channel: Mechan
     -------
     pandas.DataFrame
         One row per group and variant: group, variant_id, maf_real, maf_synthetic, frequency_expected,
-        frequency_synthetic, z. `z` is the normal score of the distance from the expectation, given the
+        frequency_synthetic, frequency_se (standard error of the difference), z. `z` is the normal score
+        of the distance from the expectation, given the
         channel's own noise and the donors' unequal use; see `normal_scores`.
 
     Notes
@@ -62,6 +63,7 @@ def _compare_group(
 ) -> pd.DataFrame:
     real, synthetic = allele_frequency(before), allele_frequency(after)
     expected = noise.channel.expected_frequency(before)
+    variance, skewness = noise.cumulants(before)
     return pd.DataFrame(
         {
             "group": name,
@@ -70,7 +72,8 @@ def _compare_group(
             "maf_synthetic": np.fmin(synthetic, 1 - synthetic),
             "frequency_expected": expected,
             "frequency_synthetic": synthetic,
-            "z": normal_scores(synthetic - expected, *noise.cumulants(before)),
+            "frequency_se": np.sqrt(variance),
+            "z": normal_scores(synthetic - expected, variance, skewness),
         }
     )
 

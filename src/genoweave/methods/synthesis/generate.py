@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from genoweave.aggregate import people
 from genoweave.errors import DataError, StageError
 from genoweave.genotypes import (
     Calls,
@@ -151,8 +152,7 @@ def choose_donors(ds: xr.Dataset, model: xr.Dataset, params: Synthesis, key: Roo
         judged = judge_candidates(ds, axes, batches, real.known, f"judge, draw {attempt + 1}")
         for d, batch, (identical, scores) in zip(waiting, batches, judged, strict=True):
             d.take(batch, identical, d.outside(scores, real.images[batch.donors], params))
-    for d in draws:
-        d.require_all(params)
+    _require_all([d for d in draws if len(d.open_slots())], params)
     log.info("donors chosen for %d groups of %d", len(draws), params.per_group)
     return Donors(_donor_table(draws, key), pd.DataFrame([d.summary() for d in draws]))
 
@@ -205,7 +205,9 @@ class _GroupDraws:
 
     def __init__(self, name: str, members: NDArray[np.int64], target: int, key: Root) -> None:
         if len(members) < 2:
-            raise DataError(f"ancestry group {name!r} has {len(members)} sample; at least 2 are needed")
+            raise DataError(
+                f"ancestry group {name!r} has {people(len(members))} samples; at least 2 are needed"
+            )
         self.name = name
         self.n_members = len(members)
         self.stream = _stream(key, name)
@@ -240,18 +242,6 @@ class _GroupDraws:
         self.attempt[batch.columns[~(identical | outside)]] = batch.attempt
         self.rejected += [int(identical.sum()), int((outside & ~identical).sum())]
 
-    def require_all(self, params: Synthesis) -> None:
-        if len(self.open_slots()) == 0:
-            return
-        identical = self.rejected[0] > self.rejected[1]
-        reason = "they equal a real record" if identical else "they lie outside the group's spread"
-        advice = "use more variants or a smaller epsilon" if identical else "raise filter_quantile or epsilon"
-        raise StageError(
-            f"group {self.name}: some records were rejected in each of {params.max_rounds} draws, mostly "
-            f"because {reason}; "
-            f"{advice}, or raise max_rounds, in [synthesis]"
-        )
-
     def summary(self) -> dict[str, Any]:
         _, copies = np.unique(self.donor, return_counts=True)
         return {
@@ -264,6 +254,22 @@ class _GroupDraws:
             "rejected_identical": int(self.rejected[0]),
             "rejected_outside": int(self.rejected[1]),
         }
+
+
+def _require_all(failed: list[_GroupDraws], params: Synthesis) -> None:
+    """Raise for the groups that have open slots left, with advice that fits why."""
+    if not failed:
+        return
+    identical, outside = np.sum([d.rejected for d in failed], axis=0)
+    if identical > outside:
+        reason, advice = "they equal a real record", "use more variants or a smaller epsilon"
+    else:
+        reason, advice = "they lie outside the group's spread", "raise filter_quantile or epsilon"
+    raise StageError(
+        f"groups {', '.join(d.name for d in failed)}: some records were rejected in each of "
+        f"{params.max_rounds} draws, "
+        f"mostly because {reason}; {advice}, or raise max_rounds, in [synthesis]"
+    )
 
 
 def _donor_table(draws: list[_GroupDraws], key: Root) -> pd.DataFrame:
