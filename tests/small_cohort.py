@@ -1,4 +1,4 @@
-"""A cohort of 156 people that the tests of the pipeline and of the command line share, and how to look at a run."""
+"""A cohort of 156 people that tests of runs and commands share, and how to look at a run."""
 
 import hashlib
 import json
@@ -102,6 +102,11 @@ def values(cohort: Cohort, **sections: dict) -> dict:
     return base
 
 
+def off(*stages: str) -> dict[str, dict]:
+    """Sections of a configuration that leave these stages out."""
+    return {name: {"enabled": False} for name in stages}
+
+
 def write_config(path: Path, settings: dict) -> Path:
     """Write a nested dictionary as TOML, with no help of genoweave's."""
     lines = [f"seed = {settings.get('seed', 0)}"]
@@ -151,6 +156,16 @@ def content_of(store: Path) -> dict[str, str]:
         data = json.dumps(values.tolist()).encode() if values.dtype == object else values.tobytes()
         content[name] = f"{values.dtype} {values.shape} {hashlib.sha256(data).hexdigest()}"
     return content
+
+
+def dosage_of(store: Path) -> np.ndarray:
+    """(samples, variants), -127 missing."""
+    calls = zarr.open_group(str(store), mode="r")["call_genotype"][...]
+    return np.where((calls < 0).any(axis=2), -127, calls.sum(axis=2)).T
+
+
+def strings(store: Path, name: str) -> list[str]:
+    return list(zarr.open_group(str(store), mode="r")[name][...])
 
 
 def check_same_run(one: Path, other: Path, *, same_chunks: bool = True) -> None:

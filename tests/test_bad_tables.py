@@ -13,10 +13,10 @@ from bed_reader import to_bed
 from genoweave.cli import main
 from genoweave.config import build, load
 from genoweave.errors import ConfigError
-from tests.small_cohort import Cohort, files_of, make_cohort, values, write_config
+from tests.small_cohort import Cohort, files_of, make_cohort, off, values, write_config
 
 Refused = Callable[..., str]
-OFF = dict.fromkeys(("relatives", "kinship", "watermark", "evaluation"), {"enabled": False})
+OFF = off("relatives", "kinship", "watermark", "evaluation")
 
 
 @pytest.fixture(scope="module")
@@ -183,23 +183,29 @@ def test_group_that_loses_everybody__is_named(cohort: Cohort, table: pd.DataFram
     assert re.search(r"WARNING .*West", log)
 
 
-WRONG_VALUES = [
-    ("qc", "maf", 0.6), ("qc", "maf", -0.1), ("qc", "maf", "small"), ("qc", "mind", 2), ("qc", "hwe", [1e-6]),
-    ("qc", "hwe_groups", "none"), ("qc", "king_cutoff", 0.7), ("qc", "king_cutoff", True), ("qc", "hwe_midp", 3),
-    ("pca", "n_components", 0), ("pca", "n_components", 2.5), ("pca", "solver", "fast"), ("pca", "ld_window", -1),
-    ("ancestry", "min_group", 1), ("synthesis", "epsilon", 0), ("synthesis", "epsilon", -6), ("synthesis", "epsilon", 99),
-    ("synthesis", "per_group", 0), ("synthesis", "per_group", 10.5), ("synthesis", "mechanism", "magic"),
-    ("synthesis", "filter_quantile", 1.0), ("phenotype", "heritability", 1.2), ("phenotype", "prevalence", 0),
-    ("phenotype", "causal_fraction", 0), ("watermark", "n", 0), ("watermark", "eps", 1), ("watermark", "kind", "own"),
-    ("relatives", "founders_per_group", 12), ("relatives", "founders_per_group", 0), ("relatives", "seed", -1),
-    ("kinship", "min_kinship", 0.5), ("evaluation", "tsne_samples", 3), ("evaluation", "enabled", "perhaps"),
-    ("release", "name", "../up"), ("release", "name", ""), ("release", "name", "a b"), ("release", "formats", ["vcf"]),
-    ("release", "formats", "csv"), ("storage", "variant_chunk", 0), ("cluster", "workers", -1),
-    ("cluster", "workers", "two"), ("input", "path", 7), ("input", "convert", "maybe"),
-]  # fmt: skip
+WRONG_VALUES = {
+    "qc": [("maf", 0.6), ("maf", -0.1), ("maf", "small"), ("mind", 2), ("hwe", [1e-6]),
+           ("hwe_groups", "none"), ("king_cutoff", 0.7), ("king_cutoff", True), ("hwe_midp", 3)],
+    "pca": [("n_components", 0), ("n_components", 2.5), ("solver", "fast"), ("ld_window", -1)],
+    "ancestry": [("min_group", 1)],
+    "synthesis": [("epsilon", 0), ("epsilon", -6), ("epsilon", 99), ("per_group", 0), ("per_group", 10.5),
+                  ("mechanism", "magic"), ("filter_quantile", 1.0)],
+    "phenotype": [("heritability", 1.2), ("prevalence", 0), ("causal_fraction", 0)],
+    "watermark": [("n", 0), ("eps", 1), ("kind", "own")],
+    "relatives": [("founders_per_group", 12), ("founders_per_group", 0), ("seed", -1)],
+    "kinship": [("min_kinship", 0.5)],
+    "evaluation": [("tsne_samples", 3), ("enabled", "perhaps")],
+    "release": [("name", "../up"), ("name", ""), ("name", "a b"), ("formats", ["vcf"]), ("formats", "csv")],
+    "storage": [("variant_chunk", 0)],
+    "cluster": [("workers", -1), ("workers", "two")],
+    "input": [("path", 7), ("convert", "maybe")],
+}  # fmt: skip
+CASES = [(section, key, value) for section, pairs in WRONG_VALUES.items() for key, value in pairs]
+NUMBERS = [("qc", "maf"), ("phenotype", "heritability"), ("synthesis", "epsilon"), ("kinship", "min_kinship"),
+           ("evaluation", "tsne_perplexity")]  # fmt: skip
 
 
-@pytest.mark.parametrize(("section", "key", "value"), WRONG_VALUES)
+@pytest.mark.parametrize(("section", "key", "value"), CASES)
 def test_wrong_value__names_section_key_and_value(
     cohort: Cohort, tmp_path: Path, section: str, key: str, value: object
 ) -> None:
@@ -213,8 +219,7 @@ def test_wrong_value__names_section_key_and_value(
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
-@pytest.mark.parametrize(("section", "key"), [("qc", "maf"), ("phenotype", "heritability"), ("synthesis", "epsilon"),
-                                              ("kinship", "min_kinship"), ("evaluation", "tsne_perplexity")])  # fmt: skip
+@pytest.mark.parametrize(("section", "key"), NUMBERS)
 def test_value_that_is_no_number__is_refused(tmp_path: Path, section: str, key: str, text: str) -> None:
     path = tmp_path / "c.toml"
     path.write_text(f"[{section}]\n{key} = {text}\n")
@@ -223,7 +228,8 @@ def test_value_that_is_no_number__is_refused(tmp_path: Path, section: str, key: 
 
 
 BAD_CONFIGS = {
-    "unknown section": ("[qualitycontrol]\nmaf = 0.1\n", r"unknown section \[qualitycontrol\]; the sections are .*\[qc\]"),
+    "unknown section": ("[qualitycontrol]\nmaf = 0.1\n",
+                        r"unknown section \[qualitycontrol\]; the sections are .*\[qc\]"),
     "unknown key": ("[qc]\nmafs = 0.1\n", r"\[qc\] has no key 'mafs'; it has .*maf"),
     "not TOML": ("[qc\nmaf = 0.1", r"cannot be read as TOML: .*line 1"),
     "twice": ("[qc]\nmaf = 0.1\nmaf = 0.2\n", "cannot be read as TOML"),
@@ -231,10 +237,10 @@ BAD_CONFIGS = {
     "seed": ("seed = -1\n", "seed is a whole number from 0, found -1"),
     "seed as text": ("seed = 'x'\n", "seed is a whole number"),
     "founders": ("[synthesis]\nper_group = 100\n[relatives]\nfounders_per_group = 160\n",
-                 r"founders_per_group = 160 is more than \[synthesis\] per_group = 100; lower the first or raise"),
+                 r"founders_per_group = 160 is more than \[synthesis\] per_group = 100; lower"),
     "watermark without trait": ("[phenotype]\nenabled = false\n", r"\[watermark\] needs \[phenotype\]"),
     "both": ("[cluster]\nworkers = 2\nscheduler = 'tcp://x:1'\n", "workers or scheduler, not both"),
-    "memory": ("[cluster]\nmemory_limit = '4 quarts'\n", "memory_limit: '4 quarts' has no known unit.*4GiB"),
+    "memory": ("[cluster]\nmemory_limit = '4 quarts'\n", "memory_limit: '4 quarts'.*4GiB"),
     "memory without number": ("[cluster]\nmemory_limit = 'GiB'\n", "memory_limit: 'GiB'.*4GiB"),
     "memory below nothing": ("[cluster]\nmemory_limit = '-4GiB'\n", "memory_limit: '-4GiB'"),
     "not UTF-8": (b"\xff\xfe", "cannot be read as TOML"),
@@ -294,13 +300,13 @@ def test_unreadable_inputs__leave_a_finished_run_alone(
     cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A typing error in the configuration must not cost the results that are there."""
-    off = OFF | dict.fromkeys(("phenotype", "release"), {"enabled": False})
+    short = OFF | off("phenotype", "release")
     folder = tmp_path / "run"
-    good = write_config(tmp_path / "good.toml", values(cohort, **off))
+    good = write_config(tmp_path / "good.toml", values(cohort, **short))
     assert message_of(0, capsys, "run", good, "--out", folder, "--quiet") == ""
     before = files_of(folder)
     wrong = write_config(
-        tmp_path / "wrong.toml", values(cohort, **off, input={"path": f"{cohort.prefix}-not"})
+        tmp_path / "wrong.toml", values(cohort, **short, input={"path": f"{cohort.prefix}-not"})
     )
     message = message_of(1, capsys, "run", wrong, "--out", folder)
     assert "there is no cohort" in message

@@ -2,9 +2,11 @@
 
 import threading
 
+import dask
 import pytest
 
-from genoweave import execution
+from genoweave import cluster, execution
+from genoweave.errors import ConfigError
 
 
 def double(factor, x):
@@ -103,3 +105,15 @@ def test_scratch_folder__is_gone_afterwards():
     with execution.scratch_folder() as folder:
         (folder / "x").write_text("x")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "nosuch://here:1"])
+def test_executor__a_bad_address_leaves_dask_as_it_was(address):
+    # otherwise every later dask computation of this process waits for a scheduler that is not there
+    before = dask.config.get("scheduler", None)
+    try:
+        with pytest.raises(ConfigError, match="no Dask scheduler"), cluster.executor(scheduler=address):
+            pass
+        assert dask.config.get("scheduler", None) == before
+    finally:
+        dask.config.set(scheduler=before)

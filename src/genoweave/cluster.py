@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +32,7 @@ _SETTINGS = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
 }
 _RETRIES = 3
+_ANSWER_SECONDS = 10
 _LARGE = 64 * 1024
 
 
@@ -162,7 +164,10 @@ def executor(
                 _check_versions(client)
                 yield ClusterExecutor(client)
             return
-        with _local_cluster(workers, memory_limit) as cluster, Client(cluster) as client:
+        with (
+            _local_cluster(workers, memory_limit) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
             log.info("%d local worker processes", workers)
             yield ClusterExecutor(client)
 
@@ -198,11 +203,23 @@ def _connect(scheduler: str) -> Any:
     from distributed import Client
 
     try:
-        return Client(scheduler, timeout="20s")
+        # On a thread of its own, since Jupyter's has a running loop.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, _probe(scheduler)).result()
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"no Dask scheduler answers at {scheduler} ({error}); check the address, tcp://host:port"
         ) from None
+    # not dask's default, so that nothing of it stays behind
+    return Client(scheduler, timeout=_ANSWER_SECONDS, set_as_default=False)
+
+
+async def _probe(scheduler: str) -> None:
+    """Knock before a client is made: a client that never connects blocks the process at its exit."""
+    from distributed.comm import connect
+
+    comm = await connect(scheduler, timeout=_ANSWER_SECONDS)
+    await comm.close()
 
 
 def _check_versions(client: Any) -> None:

@@ -12,12 +12,12 @@ from genoweave.cli.app import COMMANDS
 from tests.cli.conftest import Call
 from tests.small_cohort import Cohort, run_command
 
-HEAVY = ("numpy", "pandas", "xarray", "dask", "distributed", "zarr", "numba", "scipy", "sklearn", "sgkit", "matplotlib",
-         "pydantic", "msprime")  # fmt: skip
+HEAVY = ("numpy", "pandas", "xarray", "dask", "distributed", "zarr", "numba", "scipy", "sklearn", "sgkit",
+         "matplotlib", "pydantic", "msprime")  # fmt: skip
 ARGUMENTS = {
-    "demo": 0, "init": 1, "plan": 1, "run": 1, "status": 1, "report": 1, "release": 1, "simulate": 1, "import": 2,
-    "export": 1, "qc": 1, "pca": 1, "ancestry": 1, "synthesize": 1, "phenotype": 1, "watermark": 1, "relatives": 1,
-    "king": 1, "evaluate": 2, "doctor": 0,
+    "demo": 0, "init": 1, "plan": 1, "run": 1, "status": 1, "report": 1, "release": 1, "simulate": 1,
+    "import": 2, "export": 1, "qc": 1, "pca": 1, "ancestry": 1, "synthesize": 1, "phenotype": 1,
+    "watermark": 1, "relatives": 1, "king": 1, "evaluate": 2, "doctor": 0,
 }  # fmt: skip
 COMMON = ("--workers", "--scheduler", "--memory-limit", "--seed", "--config", "--verbose", "--quiet")
 

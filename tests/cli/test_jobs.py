@@ -9,9 +9,9 @@ import pytest
 
 from genoweave.config import PRESETS, SECTIONS, build, load
 from tests.cli.conftest import Call
-from tests.small_cohort import STAGES, Cohort, files_of, place_key, values, write_config
+from tests.small_cohort import STAGES, Cohort, files_of, off, place_key, values, write_config
 
-OFF = {"evaluation": {"enabled": False}}
+OFF = off("evaluation")
 
 
 @pytest.fixture
@@ -182,8 +182,8 @@ def test_release__of_a_run_with_relative_inputs(
     import genoweave
 
     monkeypatch.chdir(cohort.folder)
-    off = dict.fromkeys(("evaluation", "kinship", "relatives", "watermark"), {"enabled": False})
-    settings = values(cohort, **off, input={"path": "people", "ancestry": "ancestry.tsv"})
+    left_out = off("evaluation", "kinship", "relatives", "watermark")
+    settings = values(cohort, **left_out, input={"path": "people", "ancestry": "ancestry.tsv"})
     folder = genoweave.run(settings, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     answer = call("release", folder)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.array
 import numpy as np
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from tests.small_cohort import (
     RUN_MAIN,
     check_same_run,
     make_cohort,
+    off,
     place_key,
     run_command,
     values,
@@ -28,7 +30,7 @@ from tests.small_cohort import (
 )
 
 pytestmark = pytest.mark.distributed
-OFF = {"evaluation": {"enabled": False}}
+OFF = off("evaluation")
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +98,12 @@ def test_run_in_order__gives_up_on_a_task_that_kills_every_worker(monkeypatch: p
     """Most often it needs more memory than a worker has: say so, without a traceback of the cluster's."""
     monkeypatch.setitem(cluster._SETTINGS, "distributed.scheduler.allowed-failures", 0)
     monkeypatch.setattr(cluster, "_RETRIES", 0)
-    with cluster.executor(workers=1, memory_limit=2 << 30) as executor, use(executor):
-        with pytest.raises(StageError, match="memory"):
-            list(run_in_order(always_dies, [(0,)]))
+    with (
+        cluster.executor(workers=1, memory_limit=2 << 30) as executor,
+        use(executor),
+        pytest.raises(StageError, match="memory"),
+    ):
+        list(run_in_order(always_dies, [(0,)]))
 
 
 def test_executor__gives_each_worker_one_thread(two_workers: Any) -> None:
@@ -189,7 +194,7 @@ def test_scheduler_that_is_not_there__is_named(
     from distributed import Client
 
     started = time.monotonic()
-    monkeypatch.setattr("distributed.Client", lambda given, timeout: Client(given, timeout="1s"))
+    monkeypatch.setattr("distributed.Client", lambda given, **kind: Client(given, **kind | {"timeout": "1s"}))
     with (
         pytest.raises(ConfigError, match="no Dask scheduler answers at") as caught,
         cluster.executor(scheduler=address),
@@ -198,6 +203,7 @@ def test_scheduler_that_is_not_there__is_named(
     assert address in str(caught.value)
     assert "tcp://host:port" in str(caught.value)
     assert time.monotonic() - started < 15
+    assert int(dask.array.ones(3).sum().compute()) == 3, "dask works as before in this process"
 
 
 def test_scheduler_that_is_not_there__exits_1(tmp_path: Path) -> None:

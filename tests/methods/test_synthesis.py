@@ -249,7 +249,7 @@ def test_synthesize__needs_labels(cohort, model):
 def test_synthesize__a_group_of_one_is_refused(cohort, model):
     labels = cohort["sample_ancestry"].values.copy()
     labels[0] = "alone"
-    with pytest.raises(DataError, match="'alone' has 1 sample"):
+    with pytest.raises(DataError, match=r"'alone' has <=20 samples; at least 2 are needed"):
         synthesize(cohort.assign(sample_ancestry=("samples", labels)), PARAMS, key=KEY, model=model)
 
 

@@ -1,4 +1,4 @@
-"""A disk that is full: an error that names the file, nothing half-written that looks whole, and a run that goes on."""
+"""A disk that is full: an error names the file, nothing half-written looks whole, the next run goes on."""
 
 import errno
 import os
@@ -14,9 +14,18 @@ import pytest
 from genoweave.errors import StoreError
 from genoweave.io import store
 from genoweave.pipeline.run import run
-from tests.small_cohort import Cohort, check_same_run, files_of, place_key, run_command, values, write_config
+from tests.small_cohort import (
+    Cohort,
+    check_same_run,
+    files_of,
+    off,
+    place_key,
+    run_command,
+    values,
+    write_config,
+)
 
-OFF = {"evaluation": {"enabled": False}}
+OFF = off("evaluation")
 PAGE = 4096
 
 
@@ -33,7 +42,7 @@ class Disk:
 
     def size(self, n_bytes: int, *options: str) -> None:
         subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", ",".join([*options, f"size={n_bytes}"]), "tmpfs", str(self.folder)],
+            ["mount", "-t", "tmpfs", "-o", ",".join([*options, f"size={n_bytes}"]), "tmpfs", self.folder],
             check=True, capture_output=True,
         )  # fmt: skip
 

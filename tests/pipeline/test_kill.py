@@ -20,13 +20,14 @@ from tests.small_cohort import (
     Cohort,
     check_same_run,
     files_of,
+    off,
     place_key,
     run_command,
     values,
     write_config,
 )
 
-OFF = {"evaluation": {"enabled": False}}
+OFF = off("evaluation")
 
 
 def kill_when(command: list[str], folder: Path, stage: str, delay: float) -> bool:
@@ -126,7 +127,7 @@ def test_death_before_a_rename__resumed_run_is_the_same(
 def test_death_within_a_fold__goes_on_from_the_last_checkpoint(
     cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With tiles of 64 variants and a checkpoint after each, folds are interrupted half-way, again and again."""
+    """With tiles of 64 variants and a checkpoint after each, folds are interrupted half-way."""
     for module in ("genoweave.chunks", "genoweave.methods.pca"):
         monkeypatch.setattr(f"{module}.TILE_VARIANTS", 64)
     monkeypatch.setattr(context.FolderCheckpoints.__init__, "__defaults__", (0.0,))

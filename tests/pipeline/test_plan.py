@@ -20,6 +20,7 @@ from tests.small_cohort import (
     Cohort,
     files_of,
     manifests,
+    off,
     place_key,
     run_command,
     values,
@@ -43,8 +44,7 @@ def test_plan__has_a_positive_cost_for_each_stage(cohort: Cohort) -> None:
 
 
 def test_plan__leaves_out_disabled_stages(cohort: Cohort) -> None:
-    off = {"enabled": False}
-    config = build(values(cohort, watermark=off, phenotype=off, evaluation=off))
+    config = build(values(cohort, **off("watermark", "phenotype", "evaluation")))
     assert {row.stage for row in plan(config)} == set(STAGES) - {"watermark", "phenotype", "validate"}
 
 
@@ -139,10 +139,8 @@ def test_status__while_a_stage_runs(cohort: Cohort, tmp_path: Path, monkeypatch:
         return spy
 
     with_stage(monkeypatch, "pca", spied)
-    off = dict.fromkeys(
-        ("phenotype", "watermark", "relatives", "kinship", "evaluation", "release"), {"enabled": False}
-    )
-    run(values(cohort, **off), tmp_path / "run")
+    last = off("phenotype", "watermark", "relatives", "kinship", "evaluation", "release")
+    run(values(cohort, **last), tmp_path / "run")
     (state,) = found
     assert state["stages"] == {"import": "done", "qc": "done", "pca": "running", "ancestry": "waiting",
                                "synthesis": "waiting"}  # fmt: skip
@@ -166,7 +164,7 @@ def test_status__after_a_failure(cohort: Cohort, copied: Path, monkeypatch: pyte
     assert state["watermark"] == "failed"
     assert state["relatives"] == state["release"] == "waiting"
     assert not (copied / "manifest/watermark.json").exists()
-    run(values(cohort, watermark={"n": 5}, evaluation={"enabled": False}), copied)
+    run(values(cohort, watermark={"n": 5}, **off("evaluation")), copied)
     assert status(copied)["stages"]["watermark"] == "done"
 
 

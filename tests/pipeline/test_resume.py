@@ -17,11 +17,12 @@ from tests.small_cohort import (
     files_of,
     make_cohort,
     manifests,
+    off,
     place_key,
     values,
 )
 
-QUICK = {"evaluation": {"enabled": False}}
+QUICK = off("evaluation")
 
 
 class Watched:
@@ -75,14 +76,14 @@ def own_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 
 @pytest.fixture(scope="module")
-def _own_run(own_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_run(own_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(values(own_cohort, **QUICK), place_key(tmp_path_factory.mktemp("own") / "run"))
 
 
 @pytest.fixture
-def own(_own_run: Path, tmp_path: Path) -> Watched:
+def own(own_run: Path, tmp_path: Path) -> Watched:
     """A finished run of `own_cohort` without evaluation."""
-    return Watched(Path(shutil.copytree(_own_run, tmp_path / "run")))
+    return Watched(Path(shutil.copytree(own_run, tmp_path / "run")))
 
 
 def test_run_again__keeps_everything_and_says_so(cohort: Cohort, again: Watched, finished: Path) -> None:
@@ -127,12 +128,12 @@ def test_changed_parameter__redoes_its_stage_and_what_depends_on_it(
 
 
 def test_changed_parameter__and_changed_back_gives_the_first_result(
-    own_cohort: Cohort, own: Watched, _own_run: Path
+    own_cohort: Cohort, own: Watched, own_run: Path
 ) -> None:
     own.run(values(own_cohort, **QUICK, phenotype={"heritability": 0.5}))
-    assert files_of(own.folder / "release") != files_of(_own_run / "release")
+    assert files_of(own.folder / "release") != files_of(own_run / "release")
     assert done_again(own.run(values(own_cohort, **QUICK))) == ["phenotype", "watermark", "release"]
-    check_same_run(own.folder, _own_run)
+    check_same_run(own.folder, own_run)
 
 
 def test_changed_components__redo_those_who_read_them(own_cohort: Cohort, own: Watched) -> None:
@@ -237,14 +238,14 @@ DELETED = [
 
 @pytest.mark.parametrize(("name", "stage"), DELETED)
 def test_deleted_artifact__is_made_again_the_same(
-    own_cohort: Cohort, own: Watched, _own_run: Path, name: str, stage: str
+    own_cohort: Cohort, own: Watched, own_run: Path, name: str, stage: str
 ) -> None:
     path = own.folder / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     found = own.run(values(own_cohort, **QUICK))
     assert done_again(found) == [stage]
     assert name.startswith("manifest") or "missing" in found[stage]
-    check_same_run(own.folder, _own_run)
+    check_same_run(own.folder, own_run)
 
 
 @pytest.mark.parametrize("name", ["evaluation.json", "evaluation/maf.parquet"])
@@ -280,32 +281,33 @@ def test_leftovers_of_a_killed_removal__are_cleared_away(own_cohort: Cohort, own
 OPTIONAL = ("phenotype", "watermark", "relatives", "kinship", "evaluation", "release")
 
 
-@pytest.mark.parametrize("off", [*[(name,) for name in OPTIONAL if name != "phenotype"],
-                                 ("phenotype", "watermark"), ("relatives", "kinship"), OPTIONAL])  # fmt: skip
-def test_disabled_stages__are_left_out(cohort: Cohort, tmp_path: Path, off: tuple[str, ...]) -> None:
+ONE_OFF = [(name,) for name in OPTIONAL if name != "phenotype"]
+
+
+@pytest.mark.parametrize(
+    "missing", [*ONE_OFF, ("phenotype", "watermark"), ("relatives", "kinship"), OPTIONAL]
+)
+def test_disabled_stages__are_left_out(cohort: Cohort, tmp_path: Path, missing: tuple[str, ...]) -> None:
     folder = place_key(tmp_path / "run")
-    keep = (
-        {}
-        if off == ("evaluation",)
-        else {"evaluation": {"enabled": "evaluation" not in off and len(off) > 1}}
-    )
-    switches = keep | {name: {"enabled": False} for name in off}
-    run(values(cohort, **switches), folder)
-    missing = {name for name, change in switches.items() if not change["enabled"]}
-    stage_of = {"evaluation": "validate"}
-    assert set(manifests(folder)) == set(STAGES) - {stage_of.get(name, name) for name in missing}
-    release = {p.name for p in (folder / "release").iterdir()} if "release" not in off else set()
-    assert ("tiny_phenotype.csv" in release) == (not {"phenotype", "release"} & set(off))
-    assert ("tiny_watermark_snp.csv" in release) == (not {"watermark", "release"} & set(off))
-    assert ("tiny_relative_snps.csv" in release) == (not {"relatives", "release"} & set(off))
-    assert ("tiny_kinship_relatedness.csv" in release) == (not {"relatives", "kinship", "release"} & set(off))
+    run(values(cohort, **off(*missing)), folder)
+    left_out = {"validate" if name == "evaluation" else name for name in missing}
+    assert set(manifests(folder)) == set(STAGES) - left_out
     assert (folder / "report").exists() == ("evaluation" not in missing)
+    found = {p.name for p in (folder / "release").iterdir()} if "release" not in missing else set()
+    needs = {
+        "snp": {"release"},
+        "phenotype": {"release", "phenotype"},
+        "watermark_snp": {"release", "watermark"},
+        "relative_snps": {"release", "relatives"},
+        "kinship_relatedness": {"release", "relatives", "kinship"},
+    }
+    for name, stages in needs.items():
+        assert (f"tiny_{name}.csv" in found) == (not stages & set(missing))
 
 
 def test_disabled_later__leaves_nothing_stale(cohort: Cohort, again: Watched) -> None:
     """Tables of a stage that was switched off must not be shown as this run's."""
-    off = {"enabled": False}
-    again.run(values(cohort, watermark=off, relatives=off, kinship=off))
+    again.run(values(cohort, **off("watermark", "relatives", "kinship")))
     assert not (again.folder / "evaluation/watermark.parquet").exists()
     assert not (again.folder / "evaluation/kinship_listed.parquet").exists()
     assert not (again.folder / "evaluation/kinship_histogram.parquet").exists()
@@ -333,9 +335,8 @@ def test_folder_of_a_run_killed_at_its_very_start__goes_on(
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / leftover).mkdir() if leftover.endswith("/") else (folder / leftover).touch()
-    off = {name: {"enabled": False} for name in OPTIONAL}
     if leftover == "log.txt":
         with pytest.raises(StoreError, match="holds other things"):
-            run(values(cohort, **off), folder)
+            run(values(cohort, **off(*OPTIONAL)), folder)
     else:
-        run(values(cohort, **off), folder)
+        run(values(cohort, **off(*OPTIONAL)), folder)

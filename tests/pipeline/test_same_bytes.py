@@ -16,9 +16,18 @@ from genoweave.io.cohort import open_cohort
 from genoweave.io.store import write
 from genoweave.methods.pca import PCA, pca
 from genoweave.pipeline.run import run
-from tests.small_cohort import Cohort, check_same_run, files_of, place_key, run_command, values, write_config
+from tests.small_cohort import (
+    Cohort,
+    check_same_run,
+    files_of,
+    off,
+    place_key,
+    run_command,
+    values,
+    write_config,
+)
 
-OFF = {"evaluation": {"enabled": False}}
+OFF = off("evaluation")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from tests.small_cohort import (
     Cohort,
     files_of,
     manifests,
+    off,
     place_key,
     values,
 )
@@ -27,13 +28,15 @@ N_SYNTHETIC = PER_GROUP * len(USABLE)
 N_RELATIVES = FOUNDERS * 7 // 8 * len(USABLE)
 N_LISTED = FOUNDERS * 3 * len(USABLE)
 ARTIFACTS = (
-    "config.toml", "log.txt", "status.json", "qc.parquet", "ancestry", "synthesis.parquet", "kinship.parquet",
-    "kinship_histogram.parquet", "kinship_listed.parquet", "relatives", "evaluation.json", "report/index.html",
-    "private/noise.key", "private/donors.parquet", "release/README.md", "release/manifest.json",
+    "config.toml", "log.txt", "status.json", "qc.parquet", "ancestry", "synthesis.parquet",
+    "kinship.parquet", "kinship_histogram.parquet", "kinship_listed.parquet", "relatives", "evaluation.json",
+    "report/index.html", "private/noise.key", "private/donors.parquet", "release/README.md",
+    "release/manifest.json",
     "release/variants.tsv", *STORES,
 )  # fmt: skip
 EVALUATION = {
-    "maf": ["group", "variant_id", "maf_real", "maf_synthetic", "frequency_expected", "frequency_synthetic", "z"],
+    "maf": ["group", "variant_id", "maf_real", "maf_synthetic", "frequency_expected",
+            "frequency_synthetic", "z"],
     "embedding": ["group", "kind", "pc1", "pc2", "tsne1", "tsne2"],
     "kinship_listed": ["group", "degree", "kinship"],
     "kinship_histogram": ["left", "right", "pairs"],
@@ -41,7 +44,8 @@ EVALUATION = {
                   "joint_log10_p"],
     "qc": ["step", "samples_removed", "variants_removed", "samples_left", "variants_left"],
     "groups": ["group", "n_real", "n_synthetic", "n_donors", "max_copies", "same_source_pairs",
-               "rejected_identical", "rejected_outside", "maf_rmse", "maf_r2", "max_abs_z", "confusion_agreement"],
+               "rejected_identical", "rejected_outside", "maf_rmse", "maf_r2", "max_abs_z",
+               "confusion_agreement"],
     "confusion": ["label", "predicted", "n"],
     "pca": ["component", "eigenvalue"],
 }  # fmt: skip
@@ -217,14 +221,12 @@ def test_release__plink_and_zarr_say_the_same_as_csv(
 
 
 def independent_digest(path: Path) -> str:
-    """SHA-256 of a file; of a folder, that of its sorted names and the files' digests."""
+    """SHA-256 of a file; of a folder, that of what sha256sum prints of its files, sorted by name."""
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        total.update(file.relative_to(path).as_posix().encode() + b"\0")
-        total.update(hashlib.sha256(file.read_bytes()).digest())
-    return total.hexdigest()
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    lines = [f"{independent_digest(p)}  {p.relative_to(path).as_posix()}\n" for p in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def test_release__manifest_checksums_are_right_and_complete(finished: Path) -> None:
@@ -242,7 +244,7 @@ def test_release__manifest_checksums_are_right_and_complete(finished: Path) -> N
 
 @pytest.mark.parametrize("formats", [["csv"], ["plink"], ["vcz"], []])
 def test_release__formats_are_chosen(cohort: Cohort, copied: Path, formats: list[str]) -> None:
-    run(values(cohort, release={"formats": formats}, evaluation={"enabled": False}), copied)
+    run(values(cohort, release={"formats": formats}, **off("evaluation")), copied)
     found = {p.name for p in (copied / "release").iterdir()}
     assert ("tiny_snp.csv" in found) == ("csv" in formats)
     assert ("tiny.bed" in found) == ("plink" in formats)
@@ -251,10 +253,10 @@ def test_release__formats_are_chosen(cohort: Cohort, copied: Path, formats: list
 
 
 def test_run__without_a_key_draws_a_new_one(cohort: Cohort, tmp_path: Path, finished: Path) -> None:
-    off = dict.fromkeys(("relatives", "kinship", "evaluation", "watermark"), {"enabled": False})
-    found = run(values(cohort, **off), tmp_path / "new")
-    other = run(values(cohort, **off), place_key(tmp_path / "other", bytes(32)))
-    same = run(values(cohort, **off), place_key(tmp_path / "same"))
+    left_out = off("relatives", "kinship", "evaluation", "watermark")
+    found = run(values(cohort, **left_out), tmp_path / "new")
+    other = run(values(cohort, **left_out), place_key(tmp_path / "other", bytes(32)))
+    same = run(values(cohort, **left_out), place_key(tmp_path / "same"))
     first, second, third = (table(folder, "snp") for folder in (found, other, same))
     assert not set(first["SampleID"]) & set(second["SampleID"])
     assert third.equals(table(finished, "snp"))

@@ -155,11 +155,15 @@ def _rescale(values: NDArray[np.float64], variance: float) -> tuple[NDArray[np.f
 def _cases(liability: NDArray[np.float64], prevalence: float) -> tuple[NDArray[np.int8], float]:
     """Exactly round(n K) cases: the largest liabilities."""
     n_cases = round(prevalence * len(liability))
+    if not 0 < n_cases < len(liability):
+        raise DataError(
+            f"a prevalence of {prevalence:g} makes no case, or no control, among {len(liability)} samples; "
+            "change [phenotype] prevalence or make more samples"
+        )
     order = np.argsort(-liability, kind="stable")
     case = np.zeros(len(liability), np.int8)
     case[order[:n_cases]] = 1
-    threshold = float(liability[order[n_cases - 1]]) if n_cases else float("inf")
-    return case, threshold
+    return case, float(liability[order[n_cases - 1]])
 
 
 def _values_tile(
