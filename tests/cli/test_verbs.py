@@ -128,6 +128,15 @@ def test_pca__writes_plinks_files(call: Call, clean: Path, tmp_path: Path) -> No
     assert zarr.open_group(f"{prefix}.loadings.zarr", mode="r")["variant_pca_loading"].shape[1] == 4
 
 
+def test_pca__opens_a_url(call: Call, clean: Path, tmp_path: Path) -> None:
+    assert call("pca", f"file://{clean}", "-k", 2, "--out", tmp_path / "p", "--quiet").code == 0
+    assert call("pca", clean, "-k", 2, "--out", tmp_path / "q", "--quiet").code == 0
+    assert (tmp_path / "p.eigenvec").read_bytes() == (tmp_path / "q.eigenvec").read_bytes()
+    answer = call("pca", "memory://nothing/there.vcz", "-k", 2, "--out", tmp_path / "r")
+    assert answer.code == 1
+    assert "memory://nothing/there.vcz is not a Zarr store that can be read" in answer.err
+
+
 def test_pca__takes_components_and_seed_from_the_configuration(
     call: Call, clean: Path, tmp_path: Path
 ) -> None:

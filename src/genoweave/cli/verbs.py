@@ -15,6 +15,7 @@ from genoweave import api
 from genoweave.aggregate import cascade_lines, people
 from genoweave.cli.options import Common, argument, arguments, option
 from genoweave.errors import DataError
+from genoweave.genotypes import select
 from genoweave.io.files import make_folder
 from genoweave.io.release import write_tsv
 from genoweave.io.tables import read_table
@@ -27,7 +28,7 @@ from genoweave.methods.pca import PCA, project
 from genoweave.methods.pca import pca as fit
 from genoweave.methods.phenotype import Phenotype
 from genoweave.methods.phenotype import phenotype as simulate_trait
-from genoweave.methods.qc import QC
+from genoweave.methods.qc import QC, usable_variants
 from genoweave.methods.qc import qc as filter_cohort
 from genoweave.methods.relatives import Relatives, related_pairs
 from genoweave.methods.synthesis import Synthesis
@@ -54,6 +55,19 @@ _PHENO = option(
 
 def _open(cohort: str, ancestry: Path | None = None, column: str | None = None) -> xr.Dataset:
     return api.labelled(api.open_cohort(cohort), ancestry, column)
+
+
+def _autosomes(ds: xr.Dataset, common: Common) -> xr.Dataset:
+    """Leave out what components and kinship must not see, as PLINK 2 does."""
+    usable = usable_variants(ds, autosomes_only=True)
+    if not usable.any():
+        raise DataError(
+            "no variant is autosomal (chromosomes 1 to 22) and biallelic; check the chromosome names"
+        )
+    if usable.all():
+        return ds
+    common.say(f"{int((~usable).sum())} variants that are not autosomal or not biallelic are left out")
+    return select(ds, np.flatnonzero(usable))
 
 
 def _key(noise_key: Path | None) -> Root:
@@ -136,16 +150,17 @@ def qc(cohort: str, out: Path, ancestry: Path | None, ancestry_column: str | Non
 def pca(cohort: str, out: Path, other: str | None, common: Common) -> None:
     """Principal components: PREFIX.eigenvec, PREFIX.eigenval, PREFIX.loadings.zarr."""
     params = common.parameters(PCA, "pca")
+    ds = _autosomes(api.open_cohort(cohort), common)
     with common.work("pca"):
-        model = fit(api.open_cohort(cohort), params)
+        model = fit(ds, params)
         api.save(model, _beside(out, ".loadings.zarr"))
         scores = np.asarray(model["sample_pca_projection"].values)
         write_tsv(_scores(model["sample_id"].values, _unit(scores, scores)), _beside(out, ".eigenvec"))
         _beside(out, ".eigenval").write_text("".join(f"{v:.10g}\n" for v in model["pca_eigenvalue"].values))
         if other is not None:
-            ds = api.open_cohort(other)
-            projected = _unit(project(ds, model), scores)
-            write_tsv(_scores(ds["sample_id"].values, projected), _beside(out, ".projected.eigenvec"))
+            more = _autosomes(api.open_cohort(other), common)
+            projected = _unit(project(more, model), scores)
+            write_tsv(_scores(more["sample_id"].values, projected), _beside(out, ".projected.eigenvec"))
     common.say(f"wrote {out}.eigenvec, {out}.eigenval and {out}.loadings.zarr")
 
 
@@ -287,7 +302,7 @@ def relatives(
 def king(cohort: str, out: Path, common: Common) -> None:
     """KING-robust kinship of all pairs above a cut-off, in PLINK 2's columns; OUT.histogram.tsv has all."""
     params = common.parameters(Kinship, "kinship")
-    ds = api.open_cohort(cohort)
+    ds = _autosomes(api.open_cohort(cohort), common)
     with common.work("king"):
         result = all_pairs(ds, params)
     ids = ds["sample_id"].values

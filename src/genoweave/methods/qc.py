@@ -114,7 +114,7 @@ def apply_filters(ds: xr.Dataset, result: QCResult) -> xr.Dataset:
 def qc_filters(ds: xr.Dataset, params: QC) -> QCResult:
     """Decide what to keep; see `qc`."""
     cascade = _Cascade(ds)
-    usable = _usable_variants(ds, autosomes_only=params.autosomes_only)
+    usable = usable_variants(ds, autosomes_only=params.autosomes_only)
     cascade.keep_variants("not autosomal or not biallelic", usable)
 
     used = select(ds, cascade.variants)
@@ -206,8 +206,8 @@ class _Cascade:
         self._note(step, lost, 0)
 
 
-def _usable_variants(ds: xr.Dataset, *, autosomes_only: bool) -> NDArray[np.bool_]:
-    """Biallelic variants, on chromosomes 1 to 22 if asked."""
+def usable_variants(ds: xr.Dataset, *, autosomes_only: bool) -> NDArray[np.bool_]:
+    """Return bool (variants,): biallelic, and on chromosomes 1 to 22 if asked."""
     alleles = ds["variant_allele"].values
     biallelic = (alleles[:, 2:] == "").all(axis=1) if alleles.shape[1] > 2 else np.ones(len(alleles), bool)
     if not autosomes_only:
