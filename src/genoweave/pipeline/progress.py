@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import sys
 import time
@@ -81,7 +82,7 @@ class StatusFile:
 
 
 class Bars:
-    """A bar per step, with rate and time left, in a terminal or in Jupyter."""
+    """A bar per step, with rate and time left, in a terminal."""
 
     def __init__(self, progress: Any, names: list[str]) -> None:
         self._progress = progress
@@ -115,10 +116,51 @@ class Bars:
             self._step = None
 
 
+class NotebookBar:
+    """One bar in a Jupyter cell's output, drawn again at most four times a second; needs no widgets."""
+
+    def __init__(self, n_stages: int) -> None:
+        from IPython.display import HTML, display
+
+        self._html = HTML
+        self._n_stages = n_stages
+        self._over = 0
+        self._stage = ""
+        self._label = ""
+        self._begun = (0.0, 0)
+        self._next = 0.0
+        self._handle = display(HTML(""), display_id=True)
+
+    def stage(self, name: str, state: str, note: str = "") -> None:
+        """Show the stage, and how many are over."""
+        self._stage, self._label = name, ""
+        self._over += state != "running"
+        self._draw(f"{name}: {state}{f', {note}' if note else ''}", self._over, self._n_stages)
+
+    def step(self, label: str, done: int, total: int) -> None:
+        """Show the step with its rate and the time left."""
+        now = time.monotonic()
+        if label != self._label:
+            self._label, self._begun = label, (now, done - 1)
+        if now < self._next:
+            return
+        rate = (done - self._begun[1]) / max(now - self._begun[0], 1e-3)
+        left = f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if now > self._begun[0] else ""
+        self._draw(f"{self._stage}, {label}: {done} of {total}{left}", done, total)
+        self._next = now + 0.25
+
+    def _draw(self, text: str, done: int, total: int) -> None:
+        bar = f'<progress value="{done}" max="{max(total, 1)}"></progress>'
+        self._handle.update(self._html(f"{bar} {html.escape(text)}"))
+
+
 @contextmanager
 def bars(names: list[str], *, quiet: bool = False) -> Iterator[Listener | None]:
     """Give a listener that draws bars, or None where nobody would see them."""
-    if quiet or not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+    if not quiet and "ipykernel" in sys.modules:
+        yield NotebookBar(len(names))
+        return
+    if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -48,7 +48,7 @@ def run(
     config: str | Path | dict[str, Any] | RunConfig,
     out: str | Path | None = None,
     *,
-    quiet: bool = True,
+    quiet: bool = False,
     allow_row_level: bool = False,
 ) -> Path:
     """Run the whole pipeline; what is done and still holds is skipped.
