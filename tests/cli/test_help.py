@@ -145,7 +145,6 @@ def test_missing_input__exits_1_and_writes_nothing(
 def test_error__comes_without_traceback_in_a_process_of_its_own(cohort: Cohort, tmp_path: Path) -> None:
     done = run_command("pca", cohort.prefix, "-k", 100_000, "--out", tmp_path / "x")
     assert done.returncode == 1
-    assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
     assert "[pca] n_components" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -144,9 +144,7 @@ def full(original: Callable, place: str, after: int = 0) -> Callable:
 
 WRITERS = [
     (store, "_write_batch", 0, "source.vcz"),
-    (store, "_write_batch", 8, "genotypes.vcz"),
     (store, "_note_batches", 2, "source.vcz"),
-    (pd.DataFrame, "to_parquet", 0, "qc.parquet"),
     (pd.DataFrame, "to_parquet", 5, "donors.parquet"),
     (np, "savez", 0, ".npz"),
 ]

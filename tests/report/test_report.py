@@ -35,6 +35,7 @@ def fake_maf(names, rng, n_variants, n_synthetic):
                     "maf_synthetic": np.minimum(synthetic, 1 - synthetic),
                     "frequency_expected": expected,
                     "frequency_synthetic": synthetic,
+                    "frequency_se": sd,
                     "z": (synthetic - expected) / sd,
                 }
             )
