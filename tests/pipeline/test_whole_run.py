@@ -260,3 +260,10 @@ def test_run__without_a_key_draws_a_new_one(cohort: Cohort, tmp_path: Path, fini
     first, second, third = (table(folder, "snp") for folder in (found, other, same))
     assert not set(first["SampleID"]) & set(second["SampleID"])
     assert third.equals(table(finished, "snp"))
+
+
+def test_report__judges_the_frequencies_of_every_group(finished: Path) -> None:
+    """The page reads the columns that the validation writes: none is left unmeasured."""
+    text = (finished / "report" / "tables" / "frequencies.tsv").read_text()
+    assert "Not measured" not in text
+    assert text.count("Good") + text.count("Check") == len(text.splitlines()) - 1

@@ -28,7 +28,7 @@ __all__ = ["masked_count", "write_report"]
 logger = logging.getLogger(__name__)
 
 _COLUMNS = {
-    "maf": "group variant_id maf_real maf_synthetic frequency_expected frequency_synthetic z",
+    "maf": "group variant_id maf_real maf_synthetic frequency_expected frequency_synthetic frequency_se z",
     "embedding": "group kind pc1 pc2 tsne1 tsne2",
     "kinship_listed": "group degree kinship",
     "kinship_histogram": "left right pairs",
