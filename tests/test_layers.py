@@ -14,7 +14,7 @@ RANKS = (
     {"methods", "io"},
     {"config", "cluster", "report"},
     {"pipeline"},
-    {"api", "cli", "__init__", "__main__"},
+    {"api", "cli", "cohorts", "__init__", "__main__"},
 )
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 KERNELS_MAY = {"genoweave.kernels", "numpy", "numba", "llvmlite", *sys.stdlib_module_names}

@@ -12,12 +12,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PLACES = {
-    "open": ("api", "open_cohort"),
-    "save": ("api", "save"),
-    "import_cohort": ("api", "import_cohort"),
-    "export": ("api", "export"),
+    "open": ("cohorts", "open_cohort"),
+    "save": ("cohorts", "save"),
+    "import_cohort": ("cohorts", "import_cohort"),
+    "export": ("cohorts", "export"),
     "simulate": ("methods.simulate", "simulate"),
     "Simulation": ("methods.simulate", "Simulation"),
+    "balding_nichols": ("methods.biobank", "balding_nichols"),
+    "BaldingNichols": ("methods.biobank", "BaldingNichols"),
     "qc": ("methods.qc", "qc"),
     "QC": ("methods.qc", "QC"),
     "pca": ("methods.pca", "pca"),

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, model_validator
 
-from genoweave.chunks import parse_bytes
 from genoweave.errors import ConfigError
+from genoweave.execution import memory_bytes
 from genoweave.methods.ancestry import Ancestry
 from genoweave.methods.evaluation import Evaluation
 from genoweave.methods.kinship import Kinship
@@ -87,7 +87,7 @@ class Storage(Parameters):
     """How the run's stores are cut. Results don't depend on it."""
 
     variant_chunk: int = Field(1024, ge=1, le=100_000, description="variants per chunk")
-    sample_chunk: int = Field(4096, ge=1, le=1_000_000, description="samples per chunk")
+    sample_chunk: int = Field(8192, ge=1, le=1_000_000, description="samples per chunk")
 
 
 class Cluster(Parameters):
@@ -211,20 +211,6 @@ def _may_be_none(cls: type[BaseModel], key: str) -> bool:
     """TOML has no null: ``key = false`` switches an optional number or text off."""
     arguments = get_args(cls.model_fields[key].annotation)
     return type(None) in arguments and bool not in arguments
-
-
-def memory_bytes(text: str) -> int:
-    """Parse a memory limit.
-
-    Raises
-    ------
-    ConfigError
-        If it is not a size.
-    """
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise ConfigError(f"memory_limit: {error}") from None
 
 
 def load(path: str | Path) -> RunConfig:

@@ -19,6 +19,9 @@ from typing import Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from genoweave.chunks import parse_bytes
+from genoweave.errors import ConfigError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -69,6 +72,32 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def machine_memory() -> int:
+    """Return the memory that this process may use: the machine's, or its control group's."""
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    limit = Path("/sys/fs/cgroup/memory.max")
+    try:
+        return min(total, int(limit.read_text()))
+    except (OSError, ValueError):
+        return total
+
+
+def memory_bytes(text: str) -> int:
+    """Parse a memory limit.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a size.
+    """
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise ConfigError(f"memory_limit: {error}") from None
 
 
 _current: ContextVar[Executor | None] = ContextVar("genoweave_executor", default=None)

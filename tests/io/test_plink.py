@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import bed as reference
 
-from genoweave import api
+from genoweave import cohorts
 from genoweave.errors import DataError, StoreError
 from genoweave.genotypes import select
-from genoweave.io import plink
+from genoweave.io import plink, store
 from genoweave.io.cohort import open_cohort
 from genoweave.io.plink import chromosome_number, open_plink, write_plink
 
@@ -69,6 +69,37 @@ def test_write_plink__others_read_it(tmp_path_factory, m, n, seed):
         assert bed.iid.tolist() == [f"person{i:04d}" for i in range(n)]
         assert bed.sid.tolist() == [f"rs{i + 1}" for i in range(m)]
     assert (dosage == np.where(values == -127, -1, values).T).all()
+
+
+@settings(max_examples=15)
+@given(m=st.integers(1, 12), n=st.integers(1, 12), seed=st.integers(0, 1000), data=st.data())
+def test_write_plink__from_stores_and_selections(tmp_path_factory, m, n, seed, data):
+    dosage = np.random.default_rng(seed).integers(-1, 3, (m, n)).astype(np.int8)
+    folder = tmp_path_factory.mktemp("plink")
+    chunks = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
+    store.write(helpers.cohort(dosage), folder / "x.vcz", chunks)
+    rows = np.array(sorted(data.draw(st.sets(st.integers(0, m - 1), min_size=1))))
+    columns = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1))))
+    write_plink(store.open_store(folder / "x.vcz"), folder / "all")
+    write_plink(select(open_plink(folder / "all"), rows, columns), folder / "some")
+    assert (folder / "all.bed").read_bytes() == reference.encode(dosage.tolist())
+    assert (folder / "some.bed").read_bytes() == reference.encode(dosage[np.ix_(rows, columns)].tolist())
+
+
+def test_write_plink__a_half_missing_call_is_missing(tmp_path):
+    ds = helpers.cohort(np.zeros((2, 5), np.int8))
+    ds["call_genotype"][1, 3] = [-1, 1]
+    write_plink(ds, tmp_path / "x")
+    wanted = [[0] * 5, [0, 0, 0, -1, 0]]
+    assert (tmp_path / "x.bed").read_bytes() == reference.encode(wanted)
+
+
+def test_write_plink__a_third_allele_is_refused(tmp_path):
+    ds = helpers.cohort(np.zeros((2, 5), np.int8))
+    ds["call_genotype"][1, 3] = [0, 2]
+    with pytest.raises(DataError, match="allele code 2 was found"):
+        write_plink(ds, tmp_path / "x")
+    assert not (tmp_path / "x.bed").exists()
 
 
 @pytest.mark.parametrize("batch", [1, 180, 1000])
@@ -200,6 +231,37 @@ def test_open_plink__a_missing_file_is_named(fileset, suffix):
         open_plink(Path(f"{fileset}.bed"))
 
 
+@pytest.mark.parametrize(
+    ("fam", "ids"),
+    [
+        ("NA NA 0 0 NA NA\nnan null 0 0 1 -9\n", ["NA", "null"]),
+        ('f "a 0 0 1 -9\nf b" 0 0 2 -9\n', ['"a', 'b"']),
+        ("  f a 0 0 1 -9\n\tf b 0 0 2 -9\t \n", ["a", "b"]),
+        ("f\ta\t0\t0\t1\t-9\r\nf\tb\t0\t0\t2\t-9\r\n", ["a", "b"]),
+        ("\nf a 0 0 1 -9\n\n \t\nf b 0 0 2 -9", ["a", "b"]),
+        ("#f #a 0 0 1 -9\nf\\ b\\ 0 0 2 -9\n", ["#a", "b\\"]),
+        ("001 007 0 0 1 -9\n1e5 1.0 0 0 2 -9\n", ["007", "1.0"]),
+        ("0 True 0 0 1 -9\n0 Zoë 0 0 2 -9\n", ["True", "Zoë"]),
+    ],
+)
+def test_open_plink__odd_tables_are_read_as_text(fam, ids, tmp_path):
+    helpers.write_bed(helpers.cohort(np.zeros((3, 2), np.int8)), tmp_path / "x")
+    (tmp_path / "x.fam").write_text(fam, encoding="utf-8", newline="")
+    opened = open_plink(tmp_path / "x")
+    assert opened["sample_id"].values.tolist() == ids
+    assert opened["sample_sex"].dtype == np.int8
+
+
+@pytest.mark.parametrize("name", ["NA", "nan", "007", "1e5", "True", '"x"', "#x"])
+def test_open_plink__odd_variants_are_read_as_text(name, tmp_path):
+    helpers.write_bed(helpers.cohort(np.zeros((1, 2), np.int8)), tmp_path / "x")
+    (tmp_path / "x.bim").write_text(f"{name} {name} 0 0012 {name} T\n")
+    opened = open_plink(tmp_path / "x")
+    assert opened["contig_id"].values.tolist() == opened["variant_id"].values.tolist() == [name]
+    assert opened["variant_allele"].values.tolist() == [["T", name]]
+    assert opened["variant_position"].values.tolist() == [12]
+
+
 @pytest.mark.parametrize("suffix", [".bim", ".fam"])
 def test_open_plink__an_empty_table(fileset, suffix):
     Path(f"{fileset}{suffix}").write_text("\n")
@@ -215,8 +277,8 @@ def test_open_plink__text_that_is_not_utf8(fileset):
 
 
 def test_export__plink_takes_the_prefix_or_the_bed(small_cohort, fileset, tmp_path):
-    api.export(small_cohort, "plink", tmp_path / "out" / "a.b")
-    api.export(small_cohort, "plink", tmp_path / "out" / "c.bed")
+    cohorts.export(small_cohort, "plink", tmp_path / "out" / "a.b")
+    cohorts.export(small_cohort, "plink", tmp_path / "out" / "c.bed")
     for prefix in ("a.b", "c"):
         assert contents(tmp_path / "out" / prefix)[0] == contents(fileset)[0]
 

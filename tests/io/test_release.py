@@ -11,7 +11,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genoweave import api
+from genoweave import cohorts
 from genoweave.io import release
 from genoweave.methods.watermark import Watermark, watermark, watermark_tests
 from genoweave.rng import Root
@@ -93,7 +93,7 @@ def test_csv__no_name_is_a_formula(cohort, tmp_path, sign):
     cohort["sample_id"][0] = f"{sign}cmd|'/c calc'!A0"
     cohort["sample_ancestry"][0] = f"{sign}SUM(1)"
     cohort["variant_id"][0] = f"{sign}1+1"
-    api.export(cohort, "csv", tmp_path / "x.csv")
+    cohorts.export(cohort, "csv", tmp_path / "x.csv")
     table = pd.read_csv(tmp_path / "x.csv", dtype=str, keep_default_na=False)
     cells = [*table.columns, *table["SampleID"], *table["Ancestry"]]
     assert not any(cell[0] in "=+-@" for cell in cells)
@@ -104,7 +104,7 @@ def test_csv__no_name_is_a_formula(cohort, tmp_path, sign):
 def test_csv__names_with_separators_are_quoted(cohort, tmp_path, name):
     cohort["sample_id"][1] = name
     cohort["variant_id"][1] = name
-    api.export(cohort, "csv", tmp_path / "x.csv")
+    cohorts.export(cohort, "csv", tmp_path / "x.csv")
     with (tmp_path / "x.csv").open(newline="") as file:
         table = pd.read_csv(file, dtype=str, lineterminator="\n" if "\r" in name else None)
     assert table["SampleID"][1] == name

@@ -9,9 +9,9 @@ from dask.base import is_dask_collection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genoweave import api
+from genoweave import cohorts
 from genoweave.errors import DataError, StoreError
-from genoweave.genotypes import as_dask
+from genoweave.genotypes import ArraySource, as_dask
 from genoweave.io import store
 from genoweave.io.cohort import open_cohort
 from genoweave.io.files import digest
@@ -91,21 +91,22 @@ def test_write__twice_gives_the_same_bytes(cohort, tmp_path):
     assert digest(tmp_path / "a.vcz") == digest(tmp_path / "b.vcz")
 
 
-class Failing:
+class Failing(ArraySource):
     """A source whose disk breaks at variant `at`, until it is mended."""
 
     def __init__(self, calls, at):
-        self.calls, self.shape, self.at, self.reads = calls, calls.shape, at, []
+        super().__init__(calls)
+        self.at, self.reads = at, []
 
     def read(self, v0, v1, s0, s1):
         self.reads.append(v0)
         if self.at is not None and v1 > self.at:
             raise OSError("the disk is gone")
-        return self.calls[v0:v1, s0:s1]
+        return super().read(v0, v1, s0, s1)
 
 
-def failing(ds, at):
-    source = Failing(np.ascontiguousarray(ds["call_genotype"].values), at)
+def failing(ds, at, kind=Failing):
+    source = kind(np.ascontiguousarray(ds["call_genotype"].values), at)
     lazy = ("variants", "samples", "ploidy"), as_dask(source, (32, 40))
     return ds.drop_vars("call_genotype_phased", errors="ignore").assign(call_genotype=lazy), source
 
@@ -126,6 +127,37 @@ def test_write__interrupted_goes_on_and_gives_the_same_bytes(cohort, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["whole.vcz", "x.vcz"]
 
 
+class FailingCodes(Failing):
+    """The same of an unphased source, whose codes go to disk as they are."""
+
+    is_unphased = True
+
+    def __init__(self, calls, at):
+        super().__init__(np.sort(calls, axis=2), at)
+
+
+@pytest.mark.parametrize("chunks", [(10, 7), (10, 8), (32, 40)])
+def test_write__interrupted_codes_go_on_and_give_the_same_bytes(cohort, tmp_path, chunks):
+    whole, _ = failing(cohort, None, FailingCodes)
+    store.write(whole, tmp_path / "whole.vcz", chunks, "token")
+    ds, source = failing(cohort, 75, FailingCodes)
+    with pytest.raises(StoreError, match="cannot write"):
+        store.write(ds, tmp_path / "x.vcz", chunks, "token")
+    source.at, source.reads = None, []
+    store.write(ds, tmp_path / "x.vcz", chunks, "token")
+    assert min(source.reads) > 0, "finished batches are not read again"
+    assert digest(tmp_path / "x.vcz") == digest(tmp_path / "whole.vcz")
+    same(store.open_store(tmp_path / "x.vcz"), whole)
+
+
+@pytest.mark.parametrize("ploidy", [1, 3])
+def test_write__other_ploidy_is_kept(cohort, tmp_path, ploidy):
+    calls = np.concatenate([cohort["call_genotype"].values] * 2, axis=2)[:, :, :ploidy]
+    ds = cohort.drop_vars("call_genotype").assign(call_genotype=(("variants", "samples", "ploidy"), calls))
+    store.write(ds, tmp_path / "x.vcz", (32, 7))
+    same(store.open_store(tmp_path / "x.vcz"), ds)
+
+
 def test_write__another_token_starts_anew(cohort, tmp_path):
     ds, _ = failing(cohort, 55)
     with pytest.raises(StoreError):
@@ -139,9 +171,9 @@ def test_write__a_nameless_write_is_never_continued(cohort, tmp_path):
     # without a token nobody knows what the partial store was made of
     ds, _ = failing(cohort, 55)
     with pytest.raises(StoreError):
-        api.save(ds, tmp_path / "x.vcz", (10, 7))
+        cohorts.save(ds, tmp_path / "x.vcz", (10, 7))
     other = helpers.balding_nichols(2, 20, 90, seed=99)
-    api.save(other, tmp_path / "x.vcz", (10, 7))
+    cohorts.save(other, tmp_path / "x.vcz", (10, 7))
     same(store.open_store(tmp_path / "x.vcz"), other)
 
 
@@ -161,7 +193,7 @@ def test_save__does_not_replace_what_is_no_store(cohort, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.txt").write_text("years of work")
     with pytest.raises(StoreError, match="is not a Zarr store; choose another name"):
-        api.save(cohort, tmp_path / "thesis")
+        cohorts.save(cohort, tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter1.txt").read_text() == "years of work"
 
 

@@ -144,15 +144,69 @@ def test_king__the_same_for_any_chunks(cohort, chunks):
     assert one.histogram.equals(other.histogram)
 
 
-@pytest.mark.parametrize(("tile", "piece", "words"), [(8, 3, 1), (16, 16, 2), (5, 64, 64), (1, 1, 1)])
-def test_king__the_same_for_any_tiles(cohort, monkeypatch, tile, piece, words):
-    before = king(cohort, ALL)
-    monkeypatch.setattr(module, "TILE_SAMPLES", tile)
-    monkeypatch.setattr(module, "_PIECE_SAMPLES", piece)
-    monkeypatch.setattr(module, "_PIECE_WORDS", words)
-    after = king(cohort, ALL)
-    assert after.pairs.equals(before.pairs)
-    assert after.histogram.equals(before.histogram)
+def by_matrices(dosage):
+    """First, second, kinship and shared calls of all pairs, by products of indicator matrices."""
+    het, alt, ref, called = (
+        a.astype(np.float64) for a in (dosage == 1, dosage == 2, dosage == 0, dosage >= 0)
+    )
+    both, opposite = het.T @ het, alt.T @ ref + ref.T @ alt
+    het_i, het_j, shared = het.T @ called, called.T @ het, called.T @ called
+    i, j = np.triu_indices(dosage.shape[1], 1)
+    counts = np.stack([both, opposite, het_i, het_j], axis=-1)[i, j].astype(np.int64)
+    return i, j, kinship_from_counts(counts), shared[i, j]
+
+
+def check_all_pairs(result, dosage, cut):
+    i, j, kinship, shared = by_matrices(dosage)
+    kept = kinship > cut
+    found = result.pairs
+    assert found["first"].tolist() == i[kept].tolist()
+    assert found["second"].tolist() == j[kept].tolist()
+    assert found["kinship"].tolist() == kinship[kept].tolist()
+    assert found["n_snp"].tolist() == shared[kept].tolist()
+    places = np.searchsorted(module.HISTOGRAM_EDGES, kinship[~np.isnan(kinship)], side="right")
+    expected = np.bincount(places, minlength=len(module.HISTOGRAM_EDGES) + 1)
+    assert result.histogram["pairs"].tolist() == expected.tolist()
+
+
+@pytest.fixture(scope="module")
+def many_people():
+    """1,100 people in three strips, 1,500 variants in two tiles; calls missing alone and in clusters."""
+    rng = np.random.default_rng(11)
+    dosage = rng.binomial(2, rng.uniform(0.05, 0.5, 1500)[:, None], (1500, 1100)).astype(np.int8)
+    dosage[:, 1050] = dosage[:, 3]
+    dosage[:, 700] = np.where(rng.random(1500) < 0.9, dosage[:, 699], dosage[:, 700])
+    dosage[rng.random(dosage.shape) < 0.01] = -1
+    dosage[rng.random(1500) < 0.6, 20] = -1
+    dosage[:, 600] = -1
+    dosage[1100] = -1
+    dosage[:, 800] = np.where(dosage[:, 800] == 1, 2, dosage[:, 800])
+    return dosage
+
+
+@pytest.mark.parametrize("cut", [0.0442, -0.05])
+def test_king__many_strips_equal_products_of_matrices(many_people, cut):
+    result = king(helpers.cohort(many_people), Kinship(min_kinship=cut))
+    check_all_pairs(result, many_people, cut)
+    close = result.pairs[result.pairs["kinship"] > 0.3]
+    assert close[["first", "second"]].to_numpy().tolist() == [[3, 1050], [699, 700]]
+
+
+@pytest.mark.parametrize(("strips", "segment"), [(1, 16), (2, 16), (2, 1), (1, 1)])
+def test_king__the_same_for_any_blocks(many_people, monkeypatch, strips, segment):
+    monkeypatch.setattr(module, "_BLOCK_STRIPS", strips)
+    monkeypatch.setattr(module, "_BLOCK_STRIPS_OF_SEGMENTS", strips)
+    monkeypatch.setattr(module, "_SEGMENT_TILES", segment)
+    check_all_pairs(king(helpers.cohort(many_people), Kinship(min_kinship=0.02)), many_people, 0.02)
+
+
+def test_king__more_variants_than_narrow_counters_hold():
+    rng = np.random.default_rng(2)
+    dosage = rng.binomial(2, 0.3, (66_000, 9)).astype(np.int8)
+    dosage[:, 4] = dosage[:, 7]
+    dosage[rng.random(dosage.shape) < 0.02] = -1
+    dosage[:, 5] = np.where(rng.random(66_000) < 0.99, -1, dosage[:, 5])
+    check_all_pairs(king(helpers.cohort(dosage), ALL), dosage, -0.999)
 
 
 @pytest.mark.parametrize("slots", [1, 4])

@@ -5,7 +5,7 @@ import pytest
 from reference import flips
 
 from genoweave.errors import ConfigError
-from genoweave.methods.synthesis import MECHANISMS, mechanism
+from genoweave.methods.synthesis import mechanism
 from genoweave.methods.synthesis.channel import flip_probability
 
 EPSILONS = pytest.mark.parametrize("epsilon", [0.1, 1.0, 3.0, 6.0, 12.0])
@@ -31,15 +31,6 @@ def test_mechanism__syngen6_has_the_papers_matrix(epsilon):
     np.testing.assert_allclose(transition, flips.transition(epsilon, "syngen6"), rtol=1e-14)
     np.testing.assert_allclose(transition.sum(axis=1), 1, rtol=1e-14)
     assert transition[0, 2] == transition[2, 0] == 0
-
-
-@pytest.mark.parametrize("name", sorted(MECHANISMS))
-@EPSILONS
-def test_thresholds__are_the_cumulative_probabilities(name, epsilon):
-    channel = mechanism(name, epsilon)
-    thresholds = channel.thresholds().astype(float) / 2**32
-    np.testing.assert_allclose(thresholds, np.cumsum(channel.transition, axis=1)[:, :2], atol=2**-33)
-    assert channel.thresholds()[channel.transition[:, 2] == 0, 1].tolist() in ([2**32], [])
 
 
 @pytest.mark.parametrize(

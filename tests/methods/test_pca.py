@@ -46,7 +46,8 @@ def test_pca__exact_equals_dense_svd(either_side):
     loading = signed(u[:, :5])
     # neighbouring eigenvalues differ by a percent: vectors are right to 1e-13 / 0.01
     np.testing.assert_allclose(model["variant_pca_loading"].values[rows], loading, atol=1e-9)
-    np.testing.assert_allclose(model["sample_pca_projection"], x.T @ loading, atol=1e-7)
+    # scores are summed in single precision
+    np.testing.assert_allclose(model["sample_pca_projection"], x.T @ loading, atol=2e-5)
 
 
 def test_pca__randomized_finds_the_same_structure(either_side):
@@ -56,23 +57,22 @@ def test_pca__randomized_finds_the_same_structure(either_side):
     found = model["pca_eigenvalue"].values
     exact = s[:5] ** 2 / len(rows)
     # three groups make two components, far above the rest
-    np.testing.assert_allclose(found[:2], exact[:2], rtol=1e-8)
+    np.testing.assert_allclose(found[:2], exact[:2], rtol=1e-5)
     overlap = np.linalg.svd(u[:, :2].T @ model["variant_pca_loading"].values[rows, :2], compute_uv=False)
-    np.testing.assert_allclose(overlap, 1, atol=1e-8)
+    np.testing.assert_allclose(overlap, 1, atol=1e-5)
     # of the crowded rest, Rayleigh-Ritz never overshoots
-    assert (found <= exact * (1 + 1e-10)).all()
-    assert (found[2:] > 0.98 * exact[2:]).all()
+    assert (found <= exact * (1 + 1e-5)).all()
+    np.testing.assert_allclose(found, exact, rtol=1e-3)
 
 
 @SOLVERS
 def test_pca__scores_and_loadings_belong_together(either_side, solver):
     model = fit(either_side, solver=solver)
     loading, score = model["variant_pca_loading"].values, model["sample_pca_projection"].values
-    np.testing.assert_allclose(loading.T @ loading, np.eye(5), atol=1e-9)
+    tolerance = 1e-9 if solver == "exact" else 1e-5
+    np.testing.assert_allclose(loading.T @ loading, np.eye(5), atol=tolerance)
     used = np.isfinite(model["variant_pca_frequency"].values).sum()
-    # scores are projections on the loadings: exact to the square of the vectors' own error
-    tolerance = 1e-9 if solver == "exact" else 2e-3
-    np.testing.assert_allclose((score**2).sum(axis=0) / used, model["pca_eigenvalue"], rtol=tolerance)
+    np.testing.assert_allclose((score**2).sum(axis=0) / used, model["pca_eigenvalue"], rtol=1e-5)
     assert (loading.max(axis=0) >= -loading.min(axis=0)).all(), "the largest loading is positive"
 
 
@@ -99,9 +99,9 @@ def test_project__the_fits_own_people_land_on_their_scores(small_cohort, solver)
     model = fit(small_cohort, solver=solver)
     own = np.arange(5, 150, 11)
     found = project(select(small_cohort, samples=own), model)
-    np.testing.assert_allclose(found, model["sample_pca_projection"].values[own], atol=1e-10)
+    assert (found == model["sample_pca_projection"].values[own]).all()
     leading = project(small_cohort, model, n_components=2)
-    np.testing.assert_allclose(leading, model["sample_pca_projection"].values[:, :2], atol=1e-10)
+    assert (leading == model["sample_pca_projection"].values[:, :2]).all()
 
 
 def test_project__uses_the_fits_centre_and_scale(small_cohort):
@@ -196,5 +196,5 @@ def test_pca__the_same_bits_for_any_number_of_blas_threads(solver):
 def test_pca__the_seed_moves_the_randomized_solver_only(small_cohort):
     exact = [fit(small_cohort, seed=seed) for seed in (1, 2)]
     assert same_bits(*exact)
-    random = [fit(small_cohort, solver="randomized", n_passes=2, seed=seed) for seed in (1, 2)]
+    random = [fit(small_cohort, solver="randomized", max_passes=2, seed=seed) for seed in (1, 2)]
     assert not same_bits(*random)

@@ -1,16 +1,19 @@
 """The low-quality filter: what it rejects, what it must leave alone, and that it says so."""
 
+import tracemalloc
+
 import helpers
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
 from genoweave.errors import StageError
-from genoweave.genotypes import select
+from genoweave.genotypes import PackedSource, as_dask, select
+from genoweave.kernels.packed import pack_dosages, unpack_dosages
 from genoweave.methods.pca import PCA, pca, project
 from genoweave.methods.synthesis import Synthesis, choose_donors, synthesize
-from genoweave.methods.synthesis.channel import flip_probability
-from genoweave.methods.synthesis.filter import Spread
+from genoweave.methods.synthesis.channel import flip_probability, mechanism
+from genoweave.methods.synthesis.filter import Axes, Candidates, Spread, judge_candidates, real_records
 from genoweave.rng import Root
 
 KEY = Root(bytes(range(32)))
@@ -121,6 +124,78 @@ def test_spread__distances_are_mahalanobis():
     np.testing.assert_allclose(spread.distances(scores), expected, rtol=1e-10)
     assert spread.limit >= np.sqrt(chi2.ppf(0.99, 3))
     assert spread.limit >= np.quantile(expected, 0.99) * (1 - 1e-12)
+
+
+def some_axes(n_variants, n_components=10):
+    rng = np.random.default_rng(9)
+    return Axes(rng.uniform(0.1, 0.9, n_variants), rng.normal(size=(n_variants, n_components)))
+
+
+@pytest.mark.parametrize("n_components", [1, 10, 35])
+def test_real_records__are_expected_copies_on_the_axes(small_cohort, n_components):
+    channel, axes = mechanism("syngen6", 3.0), some_axes(700, n_components)
+    dosage = helpers.dosage_of(small_cohort)
+    image = np.where(dosage < 0, 0, (channel.transition @ np.arange(3))[dosage] - 2 * axes.frequency[:, None])
+    real = real_records(small_cohort, axes, channel)
+    np.testing.assert_allclose(real.images, image.T @ axes.loading, rtol=1e-9, atol=1e-9)
+    assert len(real.known) == len(columns(dosage)) == 180
+
+
+def test_real_records__equal_records_have_one_fingerprint(small_cohort):
+    twice = np.repeat(helpers.dosage_of(small_cohort)[:, :50], 2, axis=1)
+    real = real_records(helpers.cohort(twice), some_axes(700), mechanism("syngen6", 3.0))
+    assert len(real.known) == 50
+
+
+@pytest.mark.parametrize("chunks", [(700, 180), (100, 7), (1, 180), (700, 1)])
+def test_real_records__the_same_bits_for_any_chunks(small_cohort, chunks):
+    axes, channel = some_axes(700), mechanism("syngen6", 3.0)
+    whole = real_records(small_cohort, axes, channel)
+    again = real_records(helpers.rechunked(small_cohort, *chunks), axes, channel)
+    assert (again.images == whole.images).all()
+    assert (again.known == whole.known).all()
+
+
+class _ManyPeople(PackedSource):
+    """300,000 heterozygotes over a tile of variants, made when read."""
+
+    shape = (1024, 300_000, 2)
+
+    def read_packed(self, v0, v1, s0, s1):
+        return np.full((v1 - v0, (s1 - s0 + 3) // 4), 0b10101010, np.uint8)
+
+
+def test_real_records__memory_does_not_hold_a_tile_of_a_large_cohort():
+    calls = as_dask(_ManyPeople(), (1024, 4096))
+    ds = select(helpers.cohort(np.zeros((1024, 1), np.int8)), samples=np.arange(0)).drop_dims("samples")
+    ds["call_genotype"] = (("variants", "samples", "ploidy"), calls)
+    axes, channel = some_axes(1024), mechanism("syngen6", 6.0)
+    tracemalloc.start()
+    real = real_records(ds, axes, channel)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(real.known) == 1
+    # 96 bytes a sample are the result, as much again its sorting; a tile in float64 would be 2.5 GB
+    assert peak < 200e6
+
+
+def test_judge_candidates__scores_are_those_of_the_perturbed_records(small_cohort):
+    rng = np.random.default_rng(2)
+    axes, channel = some_axes(700), mechanism("syngen6", 1.0)
+    batches = [
+        Candidates(rng.integers(0, 180, n), rng.permutation(20_000)[:n], attempt, KEY.stream("x"), channel)
+        for n, attempt in ((9000, 0), (3, 4))
+    ]
+    judged = judge_candidates(small_cohort, axes, batches, np.array([], "u8,u8"), "judge")
+    source = helpers.dosage_of(small_cohort)
+    packed = np.empty((700, 45), np.uint8)
+    pack_dosages(source, packed)
+    for batch, (identical, scores) in zip(batches, judged, strict=True):
+        made = unpack_dosages(batch.packed(packed, np.arange(700)), len(batch.slots))
+        assert ((made < 0) == (source[:, batch.donors] < 0)).all()
+        expected = np.where(made < 0, 0, made - 2 * axes.frequency[:, None]).T @ axes.loading
+        np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-9)
+        assert not identical.any()
 
 
 def test_synthesize__gives_up_with_advice_that_helps():

@@ -16,7 +16,6 @@ from genoweave.errors import StoreError
 from genoweave.io.files import write_atomic
 from genoweave.pipeline import plan as planning
 from genoweave.pipeline import run as runs
-from genoweave.report import write_report
 
 _CONFIG = argument("config_file", metavar="CONFIG.toml", type=click.Path(path_type=Path))
 _OUT = option("--out", type=click.Path(path_type=Path), help="run folder; beside CONFIG.toml by default")
@@ -111,6 +110,8 @@ def report(folder: Path, allow_row_level: bool, common: Common) -> None:
     """Write the report of the run in DIR (or of CONFIG.toml) again."""
     if folder.suffix == ".toml":
         folder = runs.default_folder(folder)
+    from genoweave.report import write_report
+
     common.say(f"report: {write_report(folder, allow_row_level=allow_row_level)}")
 
 

@@ -12,11 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
-from genoweave import cluster, config
-from genoweave.execution import report_to, use
+from genoweave.execution import machine_memory, memory_bytes, report_to, use
 from genoweave.parameters import Parameters
-from genoweave.pipeline.plan import machine_memory
-from genoweave.pipeline.progress import bars
 
 P = TypeVar("P", bound=Parameters)
 
@@ -38,6 +35,8 @@ class Common:
         """Return a stage's parameters: defaults, then the configuration file's, then the flags."""
         values: dict[str, Any] = {}
         if self.config is not None:
+            from genoweave import config  # it imports every stage
+
             stage = getattr(config.load(self.config), section)
             values = {k: v for k, v in stage.model_dump().items() if k in cls.model_fields}
         if self.seed is not None and "seed" in cls.model_fields:
@@ -47,7 +46,10 @@ class Common:
     @contextmanager
     def work(self, name: str) -> Iterator[None]:
         """Run what is inside on the chosen workers, with a progress bar."""
-        limit = config.memory_bytes(self.memory_limit) if self.memory_limit else machine_memory()
+        from genoweave import cluster
+        from genoweave.pipeline.progress import bars
+
+        limit = memory_bytes(self.memory_limit) if self.memory_limit else machine_memory()
         chosen = cluster.executor(workers=self.workers or 0, scheduler=self.scheduler, memory_limit=limit)
         with bars([name], quiet=self.quiet) as bar, chosen as executor, use(executor):
             if bar is not None:

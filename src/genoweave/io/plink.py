@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
 from genoweave.chunks import ranges
 from genoweave.errors import DataError, StoreError
 from genoweave.execution import run_in_order
-from genoweave.genotypes import Calls, Source, as_dask, read_dosage, source_of
+from genoweave.genotypes import Packed, PackedSource, Source, as_dask, read_packed, source_of
 from genoweave.io.files import AppendingFile, make_folder, write_atomic
-from genoweave.kernels.bed import pack_variants, unpack_samples, unpack_variants
+from genoweave.io.plink_tables import read_bim, read_fam
+from genoweave.kernels.packed import copy_codes, pack_dosages, pad_tail, unpack_dosages, width
 
 MAGIC = b"\x6c\x1b"
 _HEADER = 3
@@ -24,7 +24,7 @@ _LAZY_CHUNKS = (1024, 16_384)
 _CODES = {"X": "23", "Y": "24", "XY": "25", "MT": "26", "M": "26"}
 
 
-class BedSource:
+class BedSource(PackedSource):
     """Calls of a .bed file in either orientation, read with plain file reads."""
 
     def __init__(self, path: str, n_variants: int, n_samples: int, *, sample_major: bool) -> None:
@@ -32,31 +32,50 @@ class BedSource:
         self.shape = (n_variants, n_samples, 2)
         self.sample_major = sample_major
 
-    def read(self, v0: int, v1: int, s0: int, s1: int) -> Calls:
-        """Decode the calls of variants v0..v1 and samples s0..s1."""
-        out = np.empty((v1 - v0, s1 - s0, 2), np.int8)
-        if out.size == 0:
-            return out
+    def read_packed(self, v0: int, v1: int, s0: int, s1: int) -> Packed:
+        """Read the codes of a block: the file's own bytes, where it is variant-major."""
+        if v0 >= v1 or s0 >= s1:
+            return np.empty((v1 - v0, width(s1 - s0)), np.uint8)
         if self.sample_major:
-            unpack_samples(self._bytes(self.shape[0], s0, s1, v0, v1), v0 & 3, out)
-        else:
-            unpack_variants(self._bytes(self.shape[1], v0, v1, s0, s1), s0 & 3, out)
+            return self._transposed(v0, v1, s0, s1)
+        codes = self._bytes(self.shape[1], v0, v1, s0, s1)
+        if s0 & 3:
+            out = np.empty((v1 - v0, width(s1 - s0)), np.uint8)
+            copy_codes(codes, s0 & 3, s1 - s0, out, 0)
+            codes = out
+        pad_tail(codes, s1 - s0)
+        return codes
+
+    def _transposed(self, v0: int, v1: int, s0: int, s1: int) -> Packed:
+        """Read rows of samples and turn them into rows of variants."""
+        rows = self._bytes(self.shape[0], s0, s1, v0, v1)
+        dosage = unpack_dosages(rows, 4 * rows.shape[1])[:, v0 & 3 :][:, : v1 - v0]
+        out = np.empty((v1 - v0, width(s1 - s0)), np.uint8)
+        pack_dosages(np.ascontiguousarray(dosage.T), out)
         return out
 
-    def _bytes(self, width: int, row0: int, row1: int, col0: int, col1: int) -> NDArray[np.uint8]:
+    def _bytes(self, length: int, row0: int, row1: int, col0: int, col1: int) -> Packed:
         """Return the bytes of rows row0..row1 that hold the 2-bit columns col0..col1."""
-        stride = (width + 3) // 4
+        stride = width(length)
         first, last = col0 >> 2, (col1 + 3) >> 2
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", buffering=0) as file:
             if last - first == stride:
                 file.seek(_HEADER + row0 * stride)
-                rows = np.fromfile(file, np.uint8, (row1 - row0) * stride)
-                return rows.reshape(row1 - row0, stride)
+                return self._fill(file, np.empty((row1 - row0, stride), np.uint8))
             out = np.empty((row1 - row0, last - first), np.uint8)
             for i in range(row1 - row0):
                 file.seek(_HEADER + (row0 + i) * stride + first)
-                out[i] = np.fromfile(file, np.uint8, last - first)
+                self._fill(file, out[i])
             return out
+
+    def _fill(self, file: Any, out: Packed) -> Packed:
+        view = out.reshape(-1).data
+        while len(view):
+            count = file.readinto(view)
+            if not count:
+                raise DataError(f"{self.path} ended while it was read; it must not change during a run")
+            view = view[count:]
+        return out
 
 
 def is_fileset(path: Path) -> bool:
@@ -95,92 +114,22 @@ def open_plink(path: Path) -> xr.Dataset:
         If a file is malformed, naming file and line, or does not fit the others.
     """
     bed, bim, fam = fileset_paths(path)
-    variants = _read_bim(bim)
-    samples = _read_fam(fam)
-    source = _open_bed(bed, len(variants["position"]), len(samples["sample_id"]))
-    contigs, index = np.unique(variants["contig"], return_inverse=True)
-    order = np.argsort([variants["contig"].index(name) for name in contigs], kind="stable")
-    rank = np.argsort(order)
+    variants, samples = read_bim(bim), read_fam(fam)
+    source = _open_bed(bed, len(variants), len(samples))
+    index, contigs = pd.factorize(variants["contig"])
     return xr.Dataset(
         {
             "call_genotype": (("variants", "samples", "ploidy"), as_dask(source, _LAZY_CHUNKS)),
-            "contig_id": ("contigs", contigs[order].astype(object)),
-            "variant_contig": ("variants", rank[index].astype(np.int32)),
-            "variant_position": ("variants", np.array(variants["position"], np.int32)),
-            "variant_id": ("variants", np.array(variants["id"], object)),
-            "variant_allele": (
-                ("variants", "alleles"),
-                np.array([variants["a2"], variants["a1"]], object).T.copy(),
-            ),
-            "sample_id": ("samples", np.array(samples["sample_id"], object)),
-            "sample_family_id": ("samples", np.array(samples["family"], object)),
-            "sample_sex": ("samples", np.array(samples["sex"], np.int8)),
+            "contig_id": ("contigs", np.asarray(contigs, object)),
+            "variant_contig": ("variants", index.astype(np.int32)),
+            "variant_position": ("variants", variants["position"].to_numpy(np.int32)),
+            "variant_id": ("variants", variants["id"].to_numpy(object)),
+            "variant_allele": (("variants", "alleles"), variants[["a2", "a1"]].to_numpy(object)),
+            "sample_id": ("samples", samples["id"].to_numpy(object)),
+            "sample_family_id": ("samples", samples["family"].to_numpy(object)),
+            "sample_sex": ("samples", samples["sex"].to_numpy(np.int8)),
         }
     )
-
-
-def _read_lines(path: Path, columns: str, parse: Callable[[list[str]], tuple[Any, ...]]) -> list:
-    """Parse a whitespace-separated table of six columns, or say which line is wrong."""
-    rows = []
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                fields = line.split()
-                if not fields:
-                    continue
-                if len(fields) != 6:
-                    raise DataError(
-                        f"{path}, line {number}: wanted 6 columns ({columns}), found {len(fields)}"
-                    )
-                try:
-                    rows.append(parse(fields))
-                except ValueError as error:
-                    raise DataError(f"{path}, line {number}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    if not rows:
-        raise DataError(f"{path} has no lines; wanted one per {columns.split(',')[0]}")
-    return rows
-
-
-def _parse_variant(fields: list[str]) -> tuple[str, str, int, str, str]:
-    contig, identifier, _, position, a1, a2 = fields
-    try:
-        value = int(position)
-    except ValueError:
-        raise ValueError(f"position is a whole number, found {position!r}") from None
-    if not 0 <= value < 2**31:
-        raise ValueError(f"position is from 0 to 2147483647, found {value}")
-    return contig, identifier, value, a1, a2
-
-
-def _read_bim(path: Path) -> dict[str, list]:
-    rows = _read_lines(path, "variant: chromosome, id, cM, position, A1, A2", _parse_variant)
-    return dict(
-        zip(
-            ("contig", "id", "position", "a1", "a2"),
-            map(list, zip(*rows, strict=True)),
-            strict=True,
-        )
-    )
-
-
-def _parse_sample(fields: list[str]) -> tuple[str, str, int]:
-    family, identifier, _, _, sex, _ = fields
-    return family, identifier, int(sex) if sex in ("1", "2") else 0
-
-
-def _read_fam(path: Path) -> dict[str, list]:
-    rows = _read_lines(path, "sample: family, id, father, mother, sex, phenotype", _parse_sample)
-    seen: dict[str, int] = {}
-    for number, (_, identifier, _) in enumerate(rows, start=1):
-        if identifier in seen:
-            raise DataError(
-                f"{path}: the sample ids of rows {seen[identifier]} and {number} are equal; within-family "
-                "ids (column 2) must be unique. Rename one (plink --update-ids)"
-            )
-        seen[identifier] = number
-    return dict(zip(("family", "sample_id", "sex"), map(list, zip(*rows, strict=True)), strict=True))
 
 
 def _open_bed(path: Path, n_variants: int, n_samples: int) -> BedSource:
@@ -277,10 +226,11 @@ def _check_names(ds: xr.Dataset) -> None:
 
 
 def _packed_batch(source: Source, v0: int, v1: int) -> bytes:
-    dosage = read_dosage(source, v0, v1)
-    out = np.empty((v1 - v0, (dosage.shape[1] + 3) // 4), np.uint8)
-    pack_variants(dosage, out)
-    return out.tobytes()
+    codes = read_packed(source, v0, v1)
+    if source.shape[1] & 3:  # PLINK pads with 0
+        codes = codes.copy()
+        codes[:, -1] &= np.uint8((1 << 2 * (source.shape[1] & 3)) - 1)
+    return codes.tobytes()
 
 
 def bim_text(ds: xr.Dataset) -> str:

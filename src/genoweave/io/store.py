@@ -17,12 +17,12 @@ import numpy as np
 import xarray as xr
 import zarr
 from numcodecs import Blosc, VLenUTF8, blosc
-from numcodecs.abc import Codec
 
 from genoweave.chunks import ranges
 from genoweave.errors import DataError, StoreError
 from genoweave.execution import run_in_order
-from genoweave.genotypes import ArraySource, Calls, Source, as_dask, source_of
+from genoweave.genotypes import ArraySource, Source, as_dask, source_of
+from genoweave.io.calls import ZarrCalls, packed_encoding, read_filled, standard_encoding, write_block
 from genoweave.io.files import disk_errors, remove, write_atomic
 from genoweave.schema import VARIABLES, describe
 
@@ -35,16 +35,21 @@ VCF_ZARR_VERSION = "0.4"
 STANDARD_CHUNKS = (1000, 10_000)
 # Arrays with a value per call; they are written in batches.
 _CALLS = ("call_genotype", "call_genotype_phased")
-# A batch of calls held by one task while it writes.
-_BATCH_BYTES = 256 * 2**20
 
 
-def _codec(dtype: np.dtype[Any], name: str) -> Codec:
-    shuffle = Blosc.BITSHUFFLE if name.startswith("call_") else Blosc.SHUFFLE
-    return Blosc("zstd", clevel=5, shuffle=Blosc.NOSHUFFLE if dtype.kind == "O" else shuffle)
+def _encoding(dtype: np.dtype[Any], name: str, source: Source | None) -> dict[str, Any]:
+    """Return filters and compressor; `source` is that of the calls to be packed."""
+    if source is not None:
+        return packed_encoding(source)
+    if name in _CALLS:
+        return standard_encoding()
+    shuffle = Blosc.NOSHUFFLE if dtype.kind == "O" else Blosc.SHUFFLE
+    return {"filters": None, "compressor": Blosc("zstd", clevel=5, shuffle=shuffle)}
 
 
-def write(ds: xr.Dataset, path: Path, chunks: tuple[int, int], token: str = "") -> None:
+def write(
+    ds: xr.Dataset, path: Path, chunks: tuple[int, int], token: str = "", *, standard: bool = False
+) -> None:
     """Write a dataset to a new Zarr store at `path`.
 
     Parameters
@@ -58,6 +63,8 @@ def write(ds: xr.Dataset, path: Path, chunks: tuple[int, int], token: str = "") 
         (variants, samples) per chunk; every variable with these dimensions uses them.
     token
         Identifies the work. A partial store with the same token is continued; without one, never.
+    standard
+        Write ``call_genotype`` with VCF Zarr's usual codec, for readers without genoweave, instead of packed.
 
     Raises
     ------
@@ -66,7 +73,8 @@ def write(ds: xr.Dataset, path: Path, chunks: tuple[int, int], token: str = "") 
 
     Notes
     -----
-    Memory: per task at most 256 MiB of calls, or one chunk where that is larger.
+    Memory: per task at most 256 MiB of calls (of codes, where they are packed and unphased), or one chunk
+    where that is larger.
     """
     partial = path.with_name(path.name + ".partial")
     with disk_errors(path):
@@ -74,7 +82,7 @@ def write(ds: xr.Dataset, path: Path, chunks: tuple[int, int], token: str = "") 
         if done is None:
             remove(partial)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _create(ds, partial, chunks)
+            _create(ds, partial, chunks, standard=standard)
             _note_batches(partial, token, 0)
             done = 0
         _write_calls(ds, partial, chunks, token, done)
@@ -100,31 +108,34 @@ def _note_batches(partial: Path, token: str, batches: int) -> None:
     write_atomic(_journal(partial), json.dumps({"token": token, "batches": batches}))
 
 
-def _create(ds: xr.Dataset, partial: Path, chunks: tuple[int, int]) -> None:
+def _create(ds: xr.Dataset, partial: Path, chunks: tuple[int, int], *, standard: bool) -> None:
     """Create all arrays and write all but the calls."""
     group = zarr.open_group(str(partial), mode="w")
     group.attrs.update({"vcf_zarr_version": VCF_ZARR_VERSION} | ds.attrs)
     group.attrs["source"] = f"genoweave-{version('genoweave')}"
     for name, variable in sorted(describe(ds).variables.items(), key=lambda item: str(item[0])):
-        _create_array(group, str(name), variable, chunks)
+        packed = _reader(ds, "call_genotype") if name == "call_genotype" and not standard else None
+        _create_array(group, str(name), variable, chunks, packed)
 
 
-def _create_array(group: Any, name: str, variable: xr.Variable, chunks: tuple[int, int]) -> None:
+def _create_array(
+    group: Any, name: str, variable: xr.Variable, chunks: tuple[int, int], packed: Source | None
+) -> None:
     sizes = {"variants": chunks[0], "samples": chunks[1]}
     shape = tuple(
         max(1, min(sizes.get(str(dim), length), length))
         for dim, length in zip(variable.dims, variable.shape, strict=True)
     )
     is_text = variable.dtype.kind in "OUS"
-    dtype = np.dtype(object) if is_text else variable.dtype
+    dtype = np.dtype(object) if is_text else np.dtype(np.int8) if packed is not None else variable.dtype
     array = group.create_dataset(
         name,
         shape=variable.shape,
         chunks=shape,
         dtype=dtype,
-        compressor=_codec(dtype, name),
         object_codec=VLenUTF8() if is_text else None,
         fill_value=None,
+        **_encoding(dtype, name, packed),
     )
     array.attrs["_ARRAY_DIMENSIONS"] = list(variable.dims)
     array.attrs.update(variable.attrs)
@@ -137,27 +148,29 @@ def _write_calls(ds: xr.Dataset, partial: Path, chunks: tuple[int, int], token: 
     readers = {name: _reader(ds, name) for name in _CALLS if name in ds}
     if not readers:
         return
-    n_variants, n_samples = ds.sizes["variants"], ds.sizes["samples"]
-    batches = list(ranges(n_variants, chunks[0]))
-    bound = max(chunks[1], _BATCH_BYTES // (2 * chunks[0]) // chunks[1] * chunks[1])
-    shared = (readers, str(partial), min(bound, max(1, n_samples)))
+    batches = list(ranges(ds.sizes["variants"], chunks[0]))
     finished = run_in_order(
-        _write_batch, batches[done:], shared=shared, label="write", done=done, total=len(batches)
+        _write_batch,
+        batches[done:],
+        shared=(readers, str(partial)),
+        label="write",
+        done=done,
+        total=len(batches),
     )
     for count, _ in enumerate(finished, start=done + 1):
         _note_batches(partial, token, count)
 
 
 def _reader(ds: xr.Dataset, name: str) -> Source:
-    return source_of(ds) if name == "call_genotype" else ArraySource(ds[name].data)
+    is_diploid = name == "call_genotype" and ds[name].shape[2:] == (2,)
+    return source_of(ds) if is_diploid else ArraySource(ds[name].data)
 
 
-def _write_batch(readers: dict[str, Source], store: str, width: int, v0: int, v1: int) -> None:
-    """Task: write one chunk row of calls. One task owns whole chunks, so no two touch one."""
+def _write_batch(readers: dict[str, Source], store: str, v0: int, v1: int) -> None:
+    """Task: write one chunk row of calls."""
     group = zarr.open_group(store, mode="r+")
     for name, source in readers.items():
-        for s0, s1 in ranges(source.shape[1], width):
-            group[name][v0:v1, s0:s1] = source.read(v0, v1, s0, s1)
+        write_block(group[name], source, v0, v1)
 
 
 def open_store(path: str | Path) -> xr.Dataset:
@@ -207,10 +220,12 @@ def _variable(name: str, array: Any, path: str, *, is_own: bool) -> xr.Variable 
             "convert it again"
         )
     if name == "call_genotype" and array.ndim == 3:
-        return xr.Variable(dims, as_dask(ZarrCalls(array, path), array.chunks[:2]), attrs)
+        return xr.Variable(
+            dims, as_dask(ZarrCalls(array, path, lacks_chunks=bool(lost)), array.chunks[:2]), attrs
+        )
     try:
         if array.ndim < 2 or name == "variant_allele":
-            data: Any = _read(array, (slice(None),) * array.ndim) if lost else array[...]
+            data: Any = read_filled(array, (slice(None),) * array.ndim) if lost else array[...]
         else:
             source = _ZeroFilled(array) if lost else array
             data = da.from_array(source, chunks=array.chunks, inline_array=True, asarray=False)
@@ -225,18 +240,6 @@ def _lost_chunks(array: Any) -> int:
     return int(array.nchunks - array.nchunks_initialized) if array.fill_value is None else 0
 
 
-def _read(array: Any, selection: tuple[slice, ...]) -> Any:
-    """Read with absent chunks as 0.
-
-    Other writers leave out chunks that are all 0 and say no fill value; zarr 2 would then hand out
-    whatever stands in memory.
-    """
-    shape = [len(range(*s.indices(n))) for s, n in zip(selection, array.shape, strict=True)]
-    out = np.zeros(shape, array.dtype)
-    array.get_basic_selection(selection, out=out)
-    return out
-
-
 class _ZeroFilled:
     """The face of an array whose absent chunks are 0, for dask."""
 
@@ -245,34 +248,7 @@ class _ZeroFilled:
         self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
 
     def __getitem__(self, selection: tuple[slice, ...]) -> Any:
-        return _read(self.array, selection)
-
-
-class ZarrCalls:
-    """Calls of a Zarr array; a damaged chunk is named."""
-
-    def __init__(self, array: Any, path: str) -> None:
-        self.array = array
-        self.path = path
-        self.shape: tuple[int, int, int] = tuple(array.shape)
-
-    def read(self, v0: int, v1: int, s0: int, s1: int) -> Calls:
-        """Read a block of calls.
-
-        Raises
-        ------
-        DataError
-            If a chunk cannot be decoded.
-        """
-        try:
-            block = _read(self.array, (slice(v0, v1), slice(s0, s1), slice(None)))
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
-            raise DataError(
-                f"{self.path}: call_genotype of variants {v0} to {v1 - 1} cannot be read ({error}): the "
-                "store is damaged; "
-                "copy or convert it again"
-            ) from None
-        return np.asarray(block, np.int8)
+        return read_filled(self.array, selection)
 
 
 def require_calls(ds: xr.Dataset, path: str | Path) -> xr.Dataset:

@@ -16,6 +16,12 @@ from genoweave.parameters import Field, Parameters
 
 log = logging.getLogger(__name__)
 
+_TREES = 300
+# Of more samples than this a tree sees only some, and nearly all trees vote on each: 60 trees of
+# 10,000 take 4 CPU s for 184,712 samples with 20 components, and were right on as many (99.4 %) as 100 trees.
+_LARGE = 20_000
+_FEWER_TREES, _TREE_SAMPLES = 60, 10_000
+
 
 class Ancestry(Parameters):
     """How labels are reported on, and which groups are large enough to use."""
@@ -67,6 +73,10 @@ def ancestry(
     params
         Classifier and smallest group.
 
+    Notes
+    -----
+    The forest has 300 trees; beyond 20,000 samples 60 trees of 10,000 samples each.
+
     Raises
     ------
     DataError
@@ -114,8 +124,14 @@ def _forest(x: NDArray[np.float64], group: NDArray[np.int64], seed: int) -> NDAr
     """Out-of-bag votes: no tree votes on a sample that it has seen."""
     from sklearn.ensemble import RandomForestClassifier
 
+    large = len(x) > _LARGE
     forest = RandomForestClassifier(
-        300, oob_score=True, class_weight="balanced_subsample", random_state=seed, n_jobs=1
+        _FEWER_TREES if large else _TREES,
+        oob_score=True,
+        class_weight="balanced_subsample",
+        max_samples=_TREE_SAMPLES if large else None,
+        random_state=seed,
+        n_jobs=1,
     )
     forest.fit(x, group)
     return np.argmax(np.nan_to_num(forest.oob_decision_function_), axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from genoweave.chunks import ranges, tiles
 from genoweave.execution import fold
-from genoweave.genotypes import Source, read_dosage, source_of
+from genoweave.genotypes import SelectedSource, Source, read_packed, source_of
+from genoweave.kernels.dots import add_dots, new_planes, variant_planes
+from genoweave.kernels.missing import TILE, missing_lists, sums_over_missing, whole_words
+from genoweave.kernels.packed import count_variants
 
 # r2 is estimated on at most so many samples, evenly spaced over the cohort: its standard error is then
 # below 0.01, and the pass stays small at biobank size.
@@ -37,17 +41,20 @@ def prune(ds: xr.Dataset, r2: float, window: int) -> NDArray[np.bool_]:
 
     Notes
     -----
-    Memory: two tiles of standardised genotypes of at most 5,000 samples per task, and the pairs above
-    `r2`.
+    Covariances come from integer counts. Memory: two tiles of genotypes of at most 5,000 samples and their
+    1,024 x 1,024 counts per task, and the pairs above `r2`.
     """
     source = source_of(ds)
+    n_variants, n_samples = source.shape[:2]
     contig, position = ds["variant_contig"].values, ds["variant_position"].values
-    samples = np.unique(np.linspace(0, source.shape[1] - 1, min(source.shape[1], _MOST_SAMPLES)).astype(int))
+    samples = np.unique(np.linspace(0, n_samples - 1, min(n_samples, _MOST_SAMPLES)).astype(int))
+    if len(samples) < n_samples:
+        source = SelectedSource(source, np.arange(n_variants), samples)
     state: dict[str, Any] = {"pairs": []}
-    shared = (source, samples, contig, position, r2, window)
-    state = fold("linkage disequilibrium", _tile_pairs, tiles(source.shape[0]), state, _add, shared=shared)
+    shared = (source, contig, position, r2, window)
+    state = fold("linkage disequilibrium", _tile_pairs, tiles(n_variants), state, _add, shared=shared)
     pairs = np.concatenate(state["pairs"]) if state["pairs"] else np.empty((0, 2), np.int64)
-    return _first_come(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))], source.shape[0])
+    return _first_come(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))], n_variants)
 
 
 def _first_come(pairs: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
@@ -66,7 +73,6 @@ def _add(state: dict[str, Any], _: int, pairs: NDArray[np.int64]) -> None:
 
 def _tile_pairs(
     source: Source,
-    samples: NDArray[np.int64],
     contig: NDArray[Any],
     position: NDArray[Any],
     r2: float,
@@ -77,16 +83,15 @@ def _tile_pairs(
     """Task: pairs (earlier, later) above `r2` whose later variant is in v0..v1."""
     reach = contig[:v0] == contig[v0] if v0 else np.zeros(0, bool)
     start = v0 - int((reach & (position[:v0] >= position[v0] - window)).sum()) if v0 else 0
-    later = _standardised(source, samples, v0, v1)
+    later = _Tile.read(source, v0, v1)
     found = []
     # the variants before the tile may be many: they come in pieces
     for a, b in [*ranges_between(start, v0, v1 - v0), (v0, v1)]:
-        earlier = later if a == v0 else _standardised(source, samples, a, b)
-        correlated = (earlier @ later.T) ** 2 > r2
+        earlier = later if a == v0 else _Tile.read(source, a, b)
         near = (contig[a:b, None] == contig[None, v0:v1]) & (
             np.abs(position[a:b, None] - position[None, v0:v1]) <= window
         )
-        i, j = np.nonzero(correlated & near)
+        i, j = np.nonzero((_squared_correlations(earlier, later) > r2) & near)
         found.append(np.column_stack([i + a, j + v0])[i + a < j + v0])
     return np.concatenate(found)
 
@@ -96,12 +101,63 @@ def ranges_between(start: int, stop: int, step: int) -> list[tuple[int, int]]:
     return [(start + a, start + b) for a, b in ranges(max(0, stop - start), max(1, step))]
 
 
-def _standardised(source: Source, samples: NDArray[np.int64], v0: int, v1: int) -> NDArray[np.float32]:
-    """Rows of unit length and mean 0; a monomorphic variant is all 0."""
-    dosage = read_dosage(source, v0, v1)[:, samples]
-    called = dosage >= 0
-    n = np.maximum(called.sum(axis=1, keepdims=True), 1)
-    mean = np.where(called, dosage, 0).sum(axis=1, keepdims=True) / n
-    x = np.where(called, dosage - mean, 0)
-    norm = np.sqrt((x * x).sum(axis=1, keepdims=True))
-    return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0).astype(np.float32)
+@dataclass(frozen=True)
+class _Tile:
+    """Variants of the samples that r2 is estimated on; x = dosage - 1.
+
+    Attributes
+    ----------
+    codes, planes
+        Packed genotypes in whole words, and their bit-planes.
+    starts, index
+        Samples without a call of each variant.
+    mean, square
+        float64 (variants,): mean of x over the calls, and sum of (x - mean)**2.
+    """
+
+    n_samples: int
+    codes: NDArray[np.uint8]
+    planes: NDArray[np.uint64]
+    starts: NDArray[np.int64]
+    index: NDArray[np.int32]
+    mean: NDArray[np.float64]
+    square: NDArray[np.float64]
+
+    @classmethod
+    def read(cls, source: Source, v0: int, v1: int) -> _Tile:
+        n = source.shape[1]
+        codes = whole_words(read_packed(source, v0, v1))
+        planes = new_planes(v1 - v0, n)
+        variant_planes(codes, planes)
+        counts = np.zeros((v1 - v0, 3), np.int64)
+        count_variants(codes, counts)
+        called = np.maximum(counts.sum(axis=1), 1)
+        x = counts[:, 2] - counts[:, 0]
+        # called * square is an integer: a variant that does not vary has exactly 0
+        square = (called * (counts[:, 2] + counts[:, 0]) - x * x) / called
+        return cls(n, codes, planes, *missing_lists(codes, n), x / called, square)
+
+
+def _squared_correlations(one: _Tile, two: _Tile) -> NDArray[np.float64]:
+    """r2, (variants of one, variants of two); 0 where one does not vary."""
+    dots = np.zeros((len(one.mean), len(two.mean)), np.int32)
+    add_dots(one.planes, two.planes, dots)
+    values, both = _over_missing(one, two)
+    more, _ = _over_missing(two, one)
+    mean = one.mean[:, None], two.mean[None]
+    # sum of (x - mean)(x' - mean') over the samples called in both: see kernels.missing.half_gram
+    covariance = dots + mean[0] * values + mean[1] * more.T + mean[0] * mean[1] * (both - one.n_samples)
+    square = one.square[:, None] * two.square[None]
+    return np.divide(covariance**2, square, out=np.zeros_like(square), where=square > 0)
+
+
+def _over_missing(one: _Tile, two: _Tile) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Sums of x of each variant of two over the samples that a variant of one misses, and calls both miss."""
+    n_tiles = -(-len(two.codes) // TILE)
+    sums = np.zeros((n_tiles, len(one.codes), 2 * TILE), np.int32)
+    sums_over_missing(one.starts, one.index, two.codes, sums)
+    table = (
+        sums.reshape(n_tiles, len(one.codes), 2, TILE).transpose(2, 1, 0, 3).reshape(2, len(one.codes), -1)
+    )
+    lost = np.diff(one.starts)[:, None].astype(np.int32)
+    return table[0, :, : len(two.codes)] - lost, table[1, :, : len(two.codes)]

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from genoweave.chunks import tiles
 from genoweave.errors import DataError
 from genoweave.execution import fold
-from genoweave.genotypes import Source, read_dosage, select, source_of, source_rows
+from genoweave.genotypes import Source, blocks, read_packed, select, source_of, source_rows
+from genoweave.kernels.packed import HET, HOM_ALT, HOM_REF
+from genoweave.kernels.scores import add_values
 from genoweave.methods.frequencies import allele_frequency, count_genotypes
 from genoweave.parameters import Field, Parameters
 from genoweave.rng import Root
@@ -98,8 +100,11 @@ def genetic_values(
     Only the variants with an effect are read; sums run over fixed tiles.
     """
     rows = np.flatnonzero(per_allele)
+    values = np.zeros((len(rows), 4))
+    for code, dosage in ((HOM_REF, 0), (HET, 1), (HOM_ALT, 2)):
+        values[:, code] = (dosage - 2 * frequency[rows]) * per_allele[rows]
     state = {"sum": np.zeros(ds.sizes["samples"])}
-    shared = (source_of(select(ds, rows)), frequency[rows], per_allele[rows])
+    shared = (source_of(select(ds, rows)), values)
     return fold("genetic values", _values_tile, tiles(len(rows)), state, _add, shared=shared)["sum"]
 
 
@@ -166,12 +171,12 @@ def _cases(liability: NDArray[np.float64], prevalence: float) -> tuple[NDArray[n
     return case, float(liability[order[n_cases - 1]])
 
 
-def _values_tile(
-    source: Source, frequency: NDArray[np.float64], effect: NDArray[np.float64], v0: int, v1: int
-) -> NDArray[np.float64]:
-    dosage = read_dosage(source, v0, v1)
-    centred = np.where(dosage < 0, 0.0, dosage - 2 * frequency[v0:v1, None])
-    return centred.T @ effect[v0:v1]
+def _values_tile(source: Source, values: NDArray[np.float64], v0: int, v1: int) -> NDArray[np.float64]:
+    """Task: one tile's part of everybody's value; each sample's sum runs over the variants in their order."""
+    out = np.zeros(source.shape[1])
+    for a, b, s0, s1 in blocks(source, v0, v1):
+        add_values(read_packed(source, a, b, s0, s1), values[a:b], out[s0:s1])
+    return out
 
 
 def _add(state: dict[str, Any], _: int, part: NDArray[np.float64]) -> None:

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from genoweave.aggregate import people
 from genoweave.errors import DataError, StageError
 from genoweave.genotypes import (
-    Calls,
+    Packed,
+    PackedSource,
     Source,
     as_dask,
-    calls_of,
-    read_dosage,
+    read_packed,
     source_of,
     source_rows,
 )
 from genoweave.identifiers import random_ids
 from genoweave.kernels.meiosis import add_children
+from genoweave.kernels.packed import PAD_BYTE, take_samples, width
 from genoweave.methods.kinship import DEGREE_NAMES, degree_of
 from genoweave.parameters import Field, Parameters
 from genoweave.rng import Root, Stream
@@ -195,7 +196,7 @@ def relatives(ds: xr.Dataset, pedigree: Pedigree, params: Relatives) -> xr.Datas
     )
 
 
-class DescendantSource:
+class DescendantSource(PackedSource):
     """Genotypes of a pedigree's descendants, computed from the founders' when read."""
 
     def __init__(
@@ -208,20 +209,23 @@ class DescendantSource:
     ) -> None:
         self.base = base
         self.rows = rows
-        self.founders = pedigree.founders
+        self.founders = np.ascontiguousarray(pedigree.founders, np.int64)
         self.fathers = pedigree.table["father"].to_numpy(np.int64)
         self.mothers = pedigree.table["mother"].to_numpy(np.int64)
         self.order = order
         self.stream = stream
         self.shape = (base.shape[0], len(order), 2)
+        self.row_block = base.row_block
 
-    def read(self, v0: int, v1: int, s0: int, s1: int) -> Calls:
+    def read_packed(self, v0: int, v1: int, s0: int, s1: int) -> Packed:
         """Let the genotypes of all generations descend, and return the wanted people's."""
-        dosage = np.empty((v1 - v0, len(self.fathers)), np.int8)
-        n = len(self.founders)
-        dosage[:, :n] = read_dosage(self.base, v0, v1)[:, self.founders]
-        add_children(dosage, self.fathers, self.mothers, n, self.stream.key, self.rows[v0:v1])
-        return calls_of(np.ascontiguousarray(dosage[:, self.order[s0:s1]]))
+        founders = np.empty((v1 - v0, width(len(self.founders))), np.uint8)
+        take_samples(read_packed(self.base, v0, v1), self.founders, founders)
+        out = np.full((v1 - v0, width(s1 - s0)), PAD_BYTE, np.uint8)
+        people = self.order[s0:s1]
+        key, rows = self.stream.key, self.rows[v0:v1]
+        add_children(founders, self.fathers, self.mothers, key, rows, people, out)
+        return out
 
 
 def listed_pairs(pedigree: Pedigree) -> pd.DataFrame:

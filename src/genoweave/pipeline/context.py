@@ -15,12 +15,12 @@ import pandas as pd
 import xarray as xr
 
 from genoweave.config import Input, RunConfig
-from genoweave.errors import ConfigError, StoreError
 from genoweave.io import store
 from genoweave.io.cohort import open_cohort
-from genoweave.io.files import disk_errors, remove, source_fingerprint, write_atomic
+from genoweave.io.files import disk_errors, remove, source_fingerprint
 from genoweave.io.plink import fileset_paths, is_fileset
-from genoweave.rng import KEY_BYTES, Root
+from genoweave.pipeline.keys import load_key
+from genoweave.rng import Root
 
 KEY_FILE = "private/noise.key"
 
@@ -55,6 +55,10 @@ class Context:
         original = open_cohort(ds.attrs["original_path"])
         return ds.assign(call_genotype=original["call_genotype"])
 
+    def components(self, n: int) -> xr.Dataset:
+        """Load the first `n` principal components: all 200 of 184,712 samples are 300 MB."""
+        return self.open("pca.zarr").isel(components=slice(0, n)).load()
+
     def write(self, ds: xr.Dataset, name: str) -> None:
         """Write a store of the run."""
         store.write(ds, self.path(name), self.chunks, self.token)
@@ -71,45 +75,6 @@ class Context:
     def read_table(self, name: str) -> pd.DataFrame:
         """Read a Parquet table of the run."""
         return pd.read_parquet(self.path(name))
-
-
-def load_key(path: Path) -> Root:
-    """Read a noise key, or draw a new one from the operating system and keep it (mode 600, folder 700).
-
-    Raises
-    ------
-    ConfigError
-        If the file does not hold a key.
-    """
-    if not path.exists():
-        root = Root.from_system()
-        save_key(path, root)
-        return root
-    try:
-        value = bytes.fromhex(path.read_text().strip())
-    except (ValueError, UnicodeDecodeError):
-        value = b""
-    except OSError as error:
-        raise StoreError(f"the noise key {path} cannot be read: {error.strerror}") from None
-    if len(value) != KEY_BYTES:
-        raise ConfigError(
-            f"{path} is not a noise key: wanted {2 * KEY_BYTES} hexadecimal digits; restore the file, or "
-            "remove it to "
-            "draw a new key (all that depends on it is then made again)"
-        )
-    return Root(value)
-
-
-def save_key(path: Path, root: Root) -> None:
-    """Write a noise key for its owner only."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomic(path, root.value.hex() + "\n", mode=0o600)
-
-
-def key_check(root: Root) -> str:
-    """Return a value that tells whether a key is the same one, and nothing else of it."""
-    return hashlib.blake2b(b"genoweave noise key check", key=root.value, digest_size=16).hexdigest()
 
 
 class FolderCheckpoints:

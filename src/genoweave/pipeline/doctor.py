@@ -9,8 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from threadpoolctl import threadpool_info
 
 from genoweave.chunks import human_bytes
-from genoweave.execution import available_cores
-from genoweave.pipeline.plan import machine_memory
+from genoweave.execution import available_cores, machine_memory
 
 _SHOWN = (
     "genoweave",

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from genoweave.chunks import TILE_VARIANTS, human_bytes
-from genoweave.config import RunConfig, memory_bytes
-from genoweave.errors import MemoryBudgetError
-from genoweave.execution import WINDOW_PER_SLOT, available_cores
+from genoweave.config import RunConfig
+from genoweave.errors import ConfigError, MemoryBudgetError
+from genoweave.execution import WINDOW_PER_SLOT, available_cores, machine_memory, memory_bytes
 from genoweave.io.cohort import open_cohort
 from genoweave.io.tables import read_ancestry
 from genoweave.methods.kinship import TILE_SAMPLES
 
 # Imports, compiled kernels and the allocator's slack of one process, measured.
-BASE_BYTES = 600 * 2**20
-_EXACT_SIDE = 4000
-_CODEC_RATIO = 0.35  # bytes on disk per byte of calls, for dosages without linkage
-_PIECE_BYTES = 64 * 2**20
+BASE_BYTES = 560 * 2**20
+# More tasks than a scheduler starts in some minutes (500 a second) are not worth starting.
+MOST_TASKS = 250_000
+_PACKED_RATIO = 0.3  # bytes on disk per genotype of a packed store, at most
+_BATCH_BYTES = 256 * 2**20  # codes that a task holds of one batch while a store is written
+_BLOCK_BYTES = 2**24  # blocks that are read and counted, and their copies
+_KING_BYTES = 75 * 2**20  # a task of `king`, whatever the cohort
 _CSV_BLOCK = 2**24  # genotypes that a task formats
+_EXACT_SAMPLES, _EXACT_VARIANTS = 4000, 8192
+_LANCZOS_COLUMNS = 1600  # that a basis is taken to have when it has converged
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,6 @@ class StagePlan:
     bytes_read: int
     bytes_written: int
     peak_bytes: int
-
-
-def machine_memory() -> int:
-    """Return the memory that this process may use: the machine's, or its control group's."""
-    total = int(psutil.virtual_memory().total)
-    limit = Path("/sys/fs/cgroup/memory.max")
-    try:
-        return min(total, int(limit.read_text()))
-    except (OSError, ValueError):
-        return total
 
 
 def shape_of(config: RunConfig) -> Shape:
@@ -81,22 +74,24 @@ def plan(config: RunConfig, shape: Shape | None = None) -> list[StagePlan]:
         costs.import_stage(),
         costs.qc(),
         costs.pca(),
-        costs.stage("ancestry", 1, costs.scores, 100 * costs.n),
+        costs.ancestry(),
         costs.synthesis(),
-        costs.stage("phenotype", 2 * costs.tiles, 2 * costs.disk(costs.made), 40 * (costs.m + costs.made),
-                    costs.block(costs.made, 11)),
+        costs.phenotype(),
         costs.watermark(),
-        costs.stage("relatives", costs.batches, costs.disk(costs.made), costs.disk(costs.family),
-                    costs.block(costs.made + costs.family, 4)),
+        costs.relatives(),
         costs.kinship(),
         costs.validate(),
         costs.release(),
-    ]  # fmt: skip
+    ]
     return [row for row in rows if _enabled(config, row.stage)]
 
 
 class _Costs:
-    """Tasks, bytes and memory of each stage, from the sizes of a run."""
+    """Tasks, bytes and memory of each stage, from the sizes of a run.
+
+    Memory is what the running tasks hold, the results that wait for their turn (two for each slot), and what
+    the main process keeps.
+    """
 
     def __init__(self, config: RunConfig, shape: Shape) -> None:
         self.config = config
@@ -106,70 +101,122 @@ class _Costs:
         self.family = self.groups * founders * 7 // 8
         self.tiles = -(-self.m // TILE_VARIANTS)
         self.batches = -(-self.m // config.storage.variant_chunk)
-        self.in_flight = slots(config) * WINDOW_PER_SLOT
+        self.slots = slots(config)
+        self.waiting = WINDOW_PER_SLOT * self.slots
         self.base = BASE_BYTES * (config.cluster.workers + 1)
+        # tables of samples and variants: ids and labels as Python strings, and their copies
+        self.base += 600 * self.n + 600 * self.m
         self.scores = 8 * config.pca.n_components * self.n
 
     def stage(self, name: str, tasks: int, read: int, written: int, memory: int = 0) -> StagePlan:
         return StagePlan(name, tasks, read, written, self.base + memory)
 
     def disk(self, samples: int) -> int:
-        """Bytes of a store of so many samples."""
-        return int(2 * self.m * samples * _CODEC_RATIO)
+        """Bytes of a packed store of so many samples."""
+        return int(self.m * samples * _PACKED_RATIO) + 64 * (self.m + samples)
 
-    def block(self, samples: int, copies: float) -> int:
-        """Bytes of the tiles in flight, `copies` of the dosages each."""
-        return int(self.in_flight * (TILE_VARIANTS * samples * copies + _PIECE_BYTES))
+    def tile(self, samples: int) -> int:
+        """Bytes of the codes of a tile of all samples."""
+        return TILE_VARIANTS * (samples + 3) // 4
+
+    def writing(self, samples: int, sources: int) -> int:
+        """Bytes of the running tasks that write a store: codes of the source, of the result, compressed."""
+        batch = self.config.storage.variant_chunk * (samples + 3) // 4
+        return self.slots * (2 * min(batch, _BATCH_BYTES) + self.tile(sources) + _BLOCK_BYTES)
+
+    def counting(self, samples: int) -> int:
+        """Bytes of a pass that counts genotypes."""
+        result = 8 * samples + 24 * TILE_VARIANTS * self.groups
+        return self.slots * _BLOCK_BYTES + self.waiting * result + 48 * self.m * self.groups
 
     def import_stage(self) -> StagePlan:
-        return self.stage(
-            "import", self.batches, 2 * self.m * self.n, self.disk(self.n), self.block(self.n, 4)
-        )
+        written, memory = self.disk(self.n), self.writing(self.n, self.n)
+        return self.stage("import", self.batches, 2 * self.m * self.n, written, memory)
 
     def qc(self) -> StagePlan:
-        memory = self.block(self.n, 4) + 24 * self.m * self.groups
-        return self.stage(
-            "qc", 3 * self.tiles + self.batches, 3 * self.disk(self.n), self.disk(self.n), memory
-        )
+        king = self.slots * _KING_BYTES if self.config.qc.king_cutoff is not None else 0
+        memory = max(self.counting(self.n), self.writing(self.n, self.n), king)
+        tasks = 2 * self.tiles + self.batches
+        if self.config.qc.king_cutoff is not None:
+            tasks += king_tasks(self.n)
+        return self.stage("qc", tasks, 3 * self.disk(self.n), self.disk(self.n), memory)
 
     def pca(self) -> StagePlan:
         k, side = self.config.pca.n_components, min(self.n, self.m)
-        exact = side <= _EXACT_SIDE
-        partial = 8 * side * side if exact else 8 * self.n * 2 * k
-        passes = 3 if exact else self.config.pca.n_passes + 3
-        memory = self.block(self.n, 18) + partial * (self.in_flight + 3)
+        if self.n <= min(self.m, _EXACT_SAMPLES):  # Gram matrix of samples, LAPACK's copy and a task's strip
+            passes, matrix, task = 3, 20 * side**2, 8 * TILE_VARIANTS * self.n
+        elif self.m <= _EXACT_VARIANTS:  # of variants, float32, and the basis; strips of integers
+            passes, matrix, task = self.tiles + 2, 4 * side**2 + 8 * side**2 // 2, 16 * TILE_VARIANTS * self.m
+        else:
+            columns = min(side, max(_LANCZOS_COLUMNS, 8 * k))
+            passes, matrix, task = columns // 32, 8 * side * columns, 8 * TILE_VARIANTS * 4096
+        memory = (
+            matrix
+            + 3 * self.scores
+            + 16 * k * self.m
+            + self.slots * (task + self.tile(self.n) + _BLOCK_BYTES)
+        )
         return self.stage(
             "pca", passes * self.tiles, passes * self.disk(self.n), 8 * k * (self.n + self.m), memory
         )
 
+    def ancestry(self) -> StagePlan:
+        return self.stage("ancestry", 1, self.scores, 100 * self.n, 400 * self.n)
+
     def synthesis(self) -> StagePlan:
-        # candidates of all groups and their projected copies, and the cohort they are drawn from
-        memory = self.block(self.n + self.config.synthesis.per_group, 12) + self.block(self.made, 3)
+        held = self.tile(self.n) + self.tile(self.made) + _BLOCK_BYTES
+        judged = self.waiting * 8 * self.made * (self.config.synthesis.filter_components + 2)
+        memory = max(self.slots * held + judged, self.writing(self.made, self.n)) + 500 * self.made
         tasks = 2 * self.tiles + self.batches
         return self.stage("synthesis", tasks, 4 * self.disk(self.n), self.disk(self.made), memory)
+
+    def phenotype(self) -> StagePlan:
+        memory = self.counting(self.made) + self.slots * self.tile(self.made) + self.waiting * 8 * self.made
+        written = 40 * (self.m + self.made)
+        return self.stage("phenotype", 2 * self.tiles, 2 * self.disk(self.made), written, memory)
 
     def watermark(self) -> StagePlan:
         marks = self.config.watermark.n * self.made
         return self.stage("watermark", 1, self.made, marks, 40 * marks)
 
+    def relatives(self) -> StagePlan:
+        memory = self.writing(self.family, self.made) + self.slots * self.tile(2 * self.family) * 4
+        return self.stage(
+            "relatives",
+            self.batches,
+            self.disk(self.made),
+            self.disk(self.family),
+            memory + 500 * self.family,
+        )
+
     def kinship(self) -> StagePlan:
         people = self.made + self.family
-        planes, blocks = 3 * people * self.m // 8, -(-people // TILE_SAMPLES)
-        tile = 6 * TILE_SAMPLES * self.m // 8 + _PIECE_BYTES
-        tasks = blocks * (blocks + 1) // 2
-        return self.stage("kinship", tasks, planes * blocks // 2, planes, self.in_flight * tile + planes)
+        planes = people * self.m // 2
+        blocks = -(-people // TILE_SAMPLES)
+        memory = self.slots * _KING_BYTES + 200 * people
+        return self.stage("kinship", king_tasks(people), planes * blocks, planes, memory)
 
     def validate(self) -> StagePlan:
-        memory = self.block(self.made, 18) + 200 * (self.made + self.n)
+        memory = self.counting(max(self.made, self.n)) + 400 * (self.made + self.n)
+        memory += 16 * 25 * (self.made + self.n) + self.slots * 8 * TILE_VARIANTS * 4096
         read = self.disk(self.n) + 2 * self.disk(self.made)
-        return self.stage("validate", 3 * self.tiles, read, 60 * self.m * self.groups, memory)
+        written = 80 * self.m * self.groups
+        return self.stage("validate", 3 * self.tiles, read, written, memory + 300 * self.m * self.groups)
 
     def release(self) -> StagePlan:
         people = self.made + self.family
         tasks = -(-people * self.m // _CSV_BLOCK) + 2 * self.batches
-        written = 2 * people * self.m + self.disk(self.made)
-        memory = self.in_flight * 9 * _CSV_BLOCK + self.block(self.made, 4)
+        written = 2 * people * self.m + 2 * self.disk(self.made)
+        memory = (
+            self.slots + self.waiting
+        ) * 4 * _CSV_BLOCK + 2 * self.slots * 4 * TILE_VARIANTS * self.made // 2
         return self.stage("release", tasks, 3 * self.disk(people), written, memory)
+
+
+def king_tasks(people: int) -> int:
+    """Return the tasks of the pass over all pairs."""
+    blocks = -(-people // TILE_SAMPLES)
+    return blocks * (blocks + 1) // 2
 
 
 def _enabled(config: RunConfig, stage: str) -> bool:
@@ -190,11 +237,24 @@ def check_memory(config: RunConfig) -> list[StagePlan]:
     ------
     MemoryBudgetError
         Naming the stage, what it needs and what to change.
+    ConfigError
+        If a stage would be cut into more than 250,000 tasks.
     """
     stages = plan(config)
+    refuse_too_many_tasks(stages)
     if config.cluster.scheduler is None:
         refuse_over(stages, memory_limit(config))
     return stages
+
+
+def refuse_too_many_tasks(stages: list[StagePlan]) -> None:
+    """Raise for the stage with the most tasks, if they are more than a scheduler can bear."""
+    worst = max(stages, key=lambda stage: stage.tasks)
+    if worst.tasks > MOST_TASKS:
+        raise ConfigError(
+            f"the stage {worst.stage} would be cut into {worst.tasks} tasks, more than {MOST_TASKS}; "
+            "raise [storage] variant_chunk, or split the cohort by chromosome"
+        )
 
 
 def refuse_over(stages: list[StagePlan], limit: int) -> None:

@@ -48,7 +48,7 @@ def release(run: Context) -> dict[str, Any]:
         write_plink(ds, building / name, run.token)
     if "vcz" in run.config.release.formats and not (building / f"{name}.vcz").exists():
         public = ds.drop_vars("variant_source_row", errors="ignore")
-        store.write(public, building / f"{name}.vcz", store.STANDARD_CHUNKS, run.token)
+        store.write(public, building / f"{name}.vcz", store.STANDARD_CHUNKS, run.token, standard=True)
     _write_truth(run, ds, columns, building / "truth")
     files.write_tsv(files.variants_table(ds, columns), building / "variants.tsv")
     write_atomic(building / "README.md", first_page(run, ds))

@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from genoweave import cluster
-from genoweave.config import RunConfig, build, load, memory_bytes, to_toml, with_paths
+from genoweave.config import RunConfig, build, load, to_toml, with_paths
 from genoweave.errors import StoreError
-from genoweave.execution import Executor, checkpoint_to, report_to, use
+from genoweave.execution import Executor, checkpoint_to, machine_memory, memory_bytes, report_to, use
 from genoweave.io.files import disk_errors, remove, size, write_atomic
 from genoweave.pipeline.context import (
     KEY_FILE,
     Context,
     FolderCheckpoints,
-    key_check,
-    load_key,
-    save_key,
     sources,
 )
+from genoweave.pipeline.keys import key_check, load_key, save_key
 from genoweave.pipeline.manifest import (
     Identity,
     difference,
@@ -32,10 +30,9 @@ from genoweave.pipeline.manifest import (
     read_manifest,
     write_manifest,
 )
-from genoweave.pipeline.plan import check_memory, machine_memory
+from genoweave.pipeline.plan import check_memory
 from genoweave.pipeline.progress import Announcer, Listener, LogListener, StatusFile, bars
 from genoweave.pipeline.stages import Stage, enabled_stages
-from genoweave.report import write_report
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +83,8 @@ def run(
         with _executor(settings) as executor, use(executor), report_to(announcer.step):
             redone = [_run_stage(context, stage, announcer) for stage in stages]
         if settings.evaluation.enabled and (any(redone) or not (folder / "report/index.html").exists()):
+            from genoweave.report import write_report  # matplotlib is slow to import
+
             write_report(folder, allow_row_level=allow_row_level)
     return folder
 

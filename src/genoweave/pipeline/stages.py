@@ -98,7 +98,8 @@ def ancestry_groups(run: Context) -> Counts:
     """Report what the components say of the labels, and name the groups that are too small."""
     ds, model = run.open("genotypes.vcz"), run.open("pca.zarr")
     labels = ds["sample_ancestry"].values
-    report = ancestry(labels, np.asarray(model["sample_pca_projection"].values), run.config.ancestry)
+    scores = model["sample_pca_projection"][:, : run.config.ancestry.n_components].values
+    report = ancestry(labels, np.asarray(scores), run.config.ancestry)
     samples = pd.DataFrame(
         {"sample_id": ds["sample_id"].values, "ancestry": labels, "predicted": report.predicted}
     )
@@ -130,10 +131,10 @@ def usable_cohort(run: Context) -> xr.Dataset:
 
 def synthesis(run: Context) -> Counts:
     """Draw donors, perturb, redraw, and write the synthetic cohort."""
-    ds, model = usable_cohort(run), run.open("pca.zarr")
-    position = pd.Series(np.arange(model.sizes["samples"]), index=model["sample_id"].values)
-    own = model.isel(samples=position[ds["sample_id"].values].to_numpy()).load()
     params = run.config.synthesis
+    ds, model = usable_cohort(run), run.components(params.filter_components)
+    position = pd.Series(np.arange(model.sizes["samples"]), index=model["sample_id"].values)
+    own = model.isel(samples=position[ds["sample_id"].values].to_numpy())
     donors = choose_donors(ds, own, params, run.key)
     run.write_table(donors.groups, "synthesis.parquet")
     run.write_table(donors.table, "private/donors.parquet")

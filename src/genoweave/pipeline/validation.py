@@ -18,13 +18,13 @@ def validate(run: Context) -> dict[str, Any]:
     """Compare frequencies and embeddings, gather kinship and watermarks, and write the evaluation."""
     remove(run.path("evaluation"))  # it may hold tables of stages that were switched off since
     real, synthetic = run.open("genotypes.vcz"), run.open("synthetic.vcz")
-    model = run.open("pca.zarr").load()
+    model = run.components(max(2, run.config.evaluation.tsne_components))
     channel = mechanism(run.config.synthesis.mechanism, run.config.synthesis.epsilon)
     maf = compare_frequencies(real, synthetic, channel)
     run.write_table(maf, "evaluation/maf.parquet")
     run.write_table(embed(real, synthetic, model, run.config.evaluation), "evaluation/embedding.parquet")
     run.write_table(_groups(run, maf), "evaluation/groups.parquet")
-    eigenvalue = model["pca_eigenvalue"].values
+    eigenvalue = run.open("pca.zarr")["pca_eigenvalue"].values
     numbers = np.arange(1, len(eigenvalue) + 1)
     scree = pd.DataFrame({"component": numbers, "eigenvalue": eigenvalue})
     run.write_table(scree, "evaluation/pca.parquet")

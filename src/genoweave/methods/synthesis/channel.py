@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from genoweave.errors import ConfigError
 
-_WORD = 2**32
-
 SYNGEN6_STATEMENT = (
     "These records were made by changing a small share of each person's genotypes. Epsilon is SynGen6's "
     "flip-rate parameter, per SNP; it is not a differential-privacy guarantee for a person, and this "
@@ -43,10 +41,6 @@ class Mechanism:
     transition: NDArray[np.float64]
     guarantee: str
     statement: str
-
-    def thresholds(self) -> NDArray[np.uint64]:
-        """Return uint64 (3, 2): cumulative probabilities in units of 2**-32, for `perturb`."""
-        return np.round(np.cumsum(self.transition, axis=1)[:, :2] * _WORD).astype(np.uint64)
 
     def expected_frequency(self, counts: NDArray[Any]) -> NDArray[np.float64]:
         """Return the counted allele's expected frequency after the channel.

@@ -9,7 +9,9 @@ standard errors.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,16 +19,24 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from genoweave.chunks import tiles
+from genoweave.chunks import TILE_VARIANTS, ranges, tiles
 from genoweave.execution import fold
-from genoweave.genotypes import Calls, Source, read_dosage, source_of, source_rows
-from genoweave.kernels.channel import perturb
-from genoweave.kernels.counts import fingerprints
+from genoweave.genotypes import Packed, Source, read_packed, source_of, source_rows
+from genoweave.kernels.channel import flip, slot_blocks, tables_of
+from genoweave.kernels.fingerprints import fingerprints
+from genoweave.kernels.packed import HET, HOM_ALT, HOM_REF, PAD_BYTE, take_samples, width
+from genoweave.kernels.scores import add_scores
+from genoweave.kernels.transpose import transpose_codes
 from genoweave.methods.synthesis.channel import Mechanism
 from genoweave.rng import Stream
 
 # Two fixed seeds of the record hash; records are compared within one run only.
 _HASH_SEEDS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
+# Records judged at a time, with all their sums: 2 MB of genotypes turned round, 1 MB of scores.
+_RECORDS = 8192
+# Real records are read in tasks of this size, about 50 ms each. Rows of a .bed file come in pieces: shorter
+# ones than 8 KB cost more to find than to read (1.9 -> 1.0 CPU seconds for 1.3 G genotypes).
+_SAMPLES, _VARIANTS = 4 * _RECORDS, 2 * TILE_VARIANTS
 
 
 @dataclass(frozen=True)
@@ -34,38 +44,27 @@ class Candidates:
     """Records to be: whose genotypes they copy, and where their draws are addressed."""
 
     donors: NDArray[np.int64]
-    columns: NDArray[np.int64]
+    slots: NDArray[np.int64]
     attempt: int
     stream: Stream = field(repr=False)
     channel: Mechanism = field(repr=False)
 
-    def dosage(self, real: Calls, rows: NDArray[np.int64]) -> Calls:
-        """Perturb the donors' columns of `real` int8 (variants, samples); `rows` address the variants."""
-        out = np.empty((len(real), len(self.columns)), np.int8)
-        self.write(real, rows, np.arange(len(self.columns)), slice(None), out)
+    def part(self, which: Any) -> Candidates:
+        """Return some of the candidates."""
+        return Candidates(self.donors[which], self.slots[which], self.attempt, self.stream, self.channel)
+
+    def packed(self, real: Packed, rows: NDArray[np.int64]) -> Packed:
+        """Return perturbed copies of the donors' columns of `real`; `rows` address the variants."""
+        out = np.full((len(real), width(len(self.donors))), PAD_BYTE, np.uint8)
+        take_samples(real, self.donors, out)
+        self.flip(out, rows, np.arange(len(self.slots)))
         return out
 
-    def write(
-        self,
-        real: Calls,
-        rows: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        which: Any,
-        out: Calls,
-    ) -> None:
-        """Write the candidates `which` to the columns `targets` of `out` int8 (variants, ...)."""
-        columns, donors = self.columns[which], self.donors[which]
-        perturb(
-            real,
-            donors,
-            self.channel.thresholds(),
-            self.stream.key,
-            rows,
-            columns,
-            self.attempt,
-            targets,
-            out,
-        )
+    def flip(self, out: Packed, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
+        """Perturb the donors' genotypes in their `columns` of `out` in place."""
+        blocks, ends, places = slot_blocks(self.slots, columns)
+        tables = tables_of(self.channel.transition)
+        flip(out, rows, self.stream.key, self.attempt, blocks, ends, places, tables)
 
 
 @dataclass(frozen=True)
@@ -130,16 +129,36 @@ class RealRecords:
 
 
 def real_records(ds: xr.Dataset, axes: Axes, channel: Mechanism) -> RealRecords:
-    """Fingerprint the cohort's records, and project their expected perturbed copies, in one pass."""
+    """Fingerprint the cohort's records, and project their expected perturbed copies, in one pass.
+
+    A task owns some thousand samples, so that its result and memory (30 MB) don't grow with the cohort.
+    """
     n = ds.sizes["samples"]
-    state: dict[str, Any] = {
-        "scores": np.zeros((n, axes.loading.shape[1])),
-        "hash": np.zeros((n, 2), np.uint64),
-    }
-    image = np.append(channel.transition @ np.arange(3), 0.0)
-    shared = (source_of(ds), axes, image)
-    state = fold("real records", _real_tile, tiles(ds.sizes["variants"]), state, _add_judged, shared=shared)
+    source = source_of(ds)
+    image = channel.transition @ np.arange(3)
+    items = [
+        (*block, s0, s1)
+        for block in ranges(ds.sizes["variants"], _VARIANTS)
+        for s0, s1 in _sample_blocks(source)
+    ]
+    state: dict[str, Any] = {"scores": np.zeros((n, axes.n_components)), "hash": np.zeros((n, 2), np.uint64)}
+
+    def add(state: dict[str, Any], index: int, part: tuple[NDArray, NDArray]) -> None:
+        s0, s1 = items[index][2:]
+        state["scores"][s0:s1] += part[0]
+        state["hash"][s0:s1] += part[1]
+
+    state = fold("real records", _real_block, items, state, add, shared=(source, axes, image))
     return RealRecords(np.unique(_as_records(state["hash"])), state["scores"])
+
+
+def _sample_blocks(source: Source) -> Iterator[tuple[int, int]]:
+    """Cut the samples where reading is cheap; a sample's sums don't depend on where."""
+    start = 0
+    for edge, after in pairwise([*source.sample_edges[1:], np.inf]):
+        if after - start > _SAMPLES:
+            yield from ((start + a, start + b) for a, b in ranges(int(edge) - start, _SAMPLES))
+            start = int(edge)
 
 
 @dataclass(frozen=True)
@@ -158,12 +177,57 @@ class Axes:
         loading = model["variant_pca_loading"].values[:, :n_components]
         return cls(np.nan_to_num(frequency), np.where(used, loading * weight[:, None], 0))
 
-    def scores(
-        self, dosage: NDArray[Any], missing: NDArray[np.bool_], v0: int, v1: int
-    ) -> NDArray[np.float64]:
-        """Return one tile's part of the scores; missing calls lie at the mean."""
-        centred = np.where(missing, 0.0, dosage - 2 * self.frequency[v0:v1, None])
-        return np.asarray(centred.T @ self.loading[v0:v1])
+    @property
+    def n_components(self) -> int:
+        """Leading components in use."""
+        return self.loading.shape[1]
+
+    def judge(self, codes: Packed, v0: int, values: NDArray[np.float64], sums: Sums) -> None:
+        """Add one tile's part of the scores and hashes of some records.
+
+        Parameters
+        ----------
+        codes
+            uint8 (variants, bytes): the records' genotypes at the tile from `v0` on.
+        values
+            f8 (3,): what dosages 0, 1, 2 count; missing calls lie at the mean.
+        sums
+            Where the parts are added.
+        """
+        v1 = v0 + len(codes)
+        turned = _turned(codes)
+        fingerprints(turned, v0 // 32, _HASH_SEEDS, sums.hash)
+        counts = np.zeros((v1 - v0, 4))
+        for code, value in zip((HOM_REF, HET, HOM_ALT), values, strict=True):
+            counts[:, code] = value - 2 * self.frequency[v0:v1]
+        loading = np.zeros((v1 - v0, sums.scores.shape[1]))
+        loading[:, : self.n_components] = self.loading[v0:v1]
+        add_scores(turned, counts, loading, sums.scores)
+
+
+class Sums:
+    """Scores and hashes of some records, added up tile by tile."""
+
+    def __init__(self, n_records: int, axes: Axes) -> None:
+        self.n = n_records
+        self.n_components = axes.n_components
+        padded = 32 * -(-n_records // 32)
+        self.scores = np.zeros((padded, 8 * -(-axes.n_components // 8)))
+        self.hash = np.zeros((padded, 2), np.uint64)
+
+    def parts(self) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
+        """Return scores f8 (records, components) and hashes uint64 (records, 2)."""
+        return np.ascontiguousarray(self.scores[: self.n, : self.n_components]), self.hash[: self.n]
+
+
+def _turned(codes: Packed) -> NDArray[np.uint64]:
+    """Return the same genotypes with records as rows, uint64 (records padded to 32, words of 32 variants)."""
+    words = -(-codes.shape[1] // 8)
+    padded = np.full((len(codes), 8 * words), PAD_BYTE, np.uint8)
+    padded[:, : codes.shape[1]] = codes
+    out = np.empty((32 * words, -(-len(codes) // 32)), np.uint64)
+    transpose_codes(padded.view(np.uint64), out)
+    return out
 
 
 def judge_candidates(
@@ -188,16 +252,18 @@ def judge_candidates(
     -------
     list
         For each batch: identical, bool (candidates,), and scores, f8 (candidates, components).
+
+    Notes
+    -----
+    A task makes a tile's candidates. Its memory: a tile of the cohort, 256 bytes a sample, and the result,
+    8 bytes per candidate and component.
     """
-    n = sum(len(batch.columns) for batch in batches)
-    state: dict[str, Any] = {
-        "scores": np.zeros((n, axes.loading.shape[1])),
-        "hash": np.zeros((n, 2), np.uint64),
-    }
+    n = sum(len(batch.slots) for batch in batches)
+    state: dict[str, Any] = {"scores": np.zeros((n, axes.n_components)), "hash": np.zeros((n, 2), np.uint64)}
     shared = (source_of(ds), source_rows(ds), batches, axes)
     state = fold(label, _judge_tile, tiles(ds.sizes["variants"]), state, _add_judged, shared=shared)
     identical = np.isin(_as_records(state["hash"]), known)
-    ends = np.cumsum([len(batch.columns) for batch in batches])[:-1]
+    ends = np.cumsum([len(batch.slots) for batch in batches])[:-1]
     return list(zip(np.split(identical, ends), np.split(state["scores"], ends), strict=True))
 
 
@@ -205,30 +271,35 @@ def _as_records(hashes: NDArray[np.uint64]) -> NDArray[Any]:
     return np.ascontiguousarray(hashes).view([("a", np.uint64), ("b", np.uint64)]).ravel()
 
 
-def _hash(dosage: Calls, v0: int, v1: int) -> NDArray[np.uint64]:
-    out = np.zeros((dosage.shape[1], 2), np.uint64)
-    fingerprints(dosage, np.arange(v0, v1, dtype=np.uint64), _HASH_SEEDS, out)
-    return out
-
-
-def _real_tile(
-    source: Source, axes: Axes, image: NDArray[np.float64], v0: int, v1: int
+def _real_block(
+    source: Source, axes: Axes, image: NDArray[np.float64], v0: int, v1: int, s0: int, s1: int
 ) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
-    """Task: one tile's part of the real records' images and hashes."""
-    dosage = read_dosage(source, v0, v1)
-    return axes.scores(image[dosage], dosage < 0, v0, v1), _hash(dosage, v0, v1)
+    """Task: the images and hashes of some real records over some tiles."""
+    blocks = list(ranges(s1 - s0, _RECORDS))
+    sums = [Sums(b - a, axes) for a, b in blocks]
+    for start, stop in tiles(v1 - v0):
+        codes = read_packed(source, v0 + start, v0 + stop, s0, s1)
+        for (a, b), own in zip(blocks, sums, strict=True):
+            axes.judge(codes[:, a // 4 : width(b)], v0 + start, image, own)
+    scores, hashes = zip(*(own.parts() for own in sums), strict=True)
+    return np.concatenate(scores), np.concatenate(hashes)
 
 
 def _judge_tile(
     source: Source, rows: NDArray[np.int64], batches: list[Candidates], axes: Axes, v0: int, v1: int
 ) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
     """Task: one tile's part of the candidates' scores and hashes."""
-    real = read_dosage(source, v0, v1)
-    scores, hashes = [], []
+    real = read_packed(source, v0, v1)
+    scores: list[NDArray[np.float64]] = []
+    hashes: list[NDArray[np.uint64]] = []
     for batch in batches:
-        dosage = batch.dosage(real, rows[v0:v1])
-        scores.append(axes.scores(dosage, dosage < 0, v0, v1))
-        hashes.append(_hash(dosage, v0, v1))
+        for start, stop in ranges(len(batch.slots), _RECORDS):
+            sums = Sums(stop - start, axes)
+            codes = batch.part(slice(start, stop)).packed(real, rows[v0:v1])
+            axes.judge(codes, v0, np.arange(3.0), sums)
+            part = sums.parts()
+            scores.append(part[0])
+            hashes.append(part[1])
     return np.concatenate(scores), np.concatenate(hashes)
 
 

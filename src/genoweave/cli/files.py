@@ -1,0 +1,37 @@
+"""Commands that bring cohorts in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from genoweave.cli.options import Common, argument, arguments, option
+from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN, OUT
+from genoweave.cohorts import FORMATS, import_cohort, open_cohort
+from genoweave.cohorts import export as write_export
+
+
+@arguments(
+    argument("source", metavar="SRC"),
+    argument("out", metavar="OUT.vcz", type=click.Path(path_type=Path)),
+    ANCESTRY,
+    COLUMN,
+)
+def import_(
+    source: str, out: Path, ancestry: Path | None, ancestry_column: str | None, common: Common
+) -> None:
+    """Convert a PLINK fileset or a VCF Zarr store to a chunked store."""
+    with common.work("import"):
+        import_cohort(source, out, ancestry, ancestry_column)
+    common.say(f"wrote {out}")
+
+
+@arguments(
+    COHORT, option("--to", required=True, type=click.Choice(FORMATS), help="format"), OUT
+)  # fmt: skip
+def export(cohort: str, to: str, out: Path, common: Common) -> None:
+    """Write COHORT as VCF Zarr (standard codec and chunks), PLINK 1 or CSV."""
+    with common.work("export"):
+        write_export(open_cohort(cohort), to, out)
+    common.say(f"wrote {out}")
