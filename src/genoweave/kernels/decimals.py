@@ -35,7 +35,7 @@ def decimal_rows(values, out, lengths):
     """Write a tab and the number for each value of each row, as ``%.8g`` does; NA for NaN.
 
     `values` float64 (rows, columns), finite or NaN; `out` uint8 (rows, at least columns * LONGEST);
-    lengths[r] = bytes written. 20 M numbers a second (pandas: 1.1 M). Numbers halfway between two of 8 digits
+    lengths[r] = bytes written. 10 M numbers a second (pandas: 1 M). Numbers halfway between two of 8 digits
     may be rounded either way.
     """
     place = np.empty(DIGITS, np.uint8)

@@ -220,6 +220,11 @@ def pairs_in_bins(bins, lowest, first, second):
     k = 0
     for i in range(bins.shape[0]):
         row = bins[i]
+        highest = np.uint8(0)
+        for j in range(row.shape[0]):
+            highest = max(highest, row[j])
+        if highest < lowest:
+            continue
         for j in range(row.shape[0]):
             if row[j] >= lowest:
                 first[k], second[k] = i, j

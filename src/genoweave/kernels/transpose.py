@@ -27,7 +27,7 @@ def _codes(a, b, c, d):
 
 
 @inlined
-def _turn(a, b, c, d, e, f, g, h):
+def turn_bytes(a, b, c, d, e, f, g, h):
     """Transpose 8 x 8 bytes held in eight words."""
     s, m = np.uint64(32), np.uint64(0x00000000FFFFFFFF)
     a, e = _swap(a, e, s, m)
@@ -58,7 +58,7 @@ def _turn_group(rows, n_words, turned, out, group):
     for k in range(4):
         t = turned[k]
         for w in range(n_words):
-            a, b, c, d, e, f, g, h = _turn(
+            a, b, c, d, e, f, g, h = turn_bytes(
                 t[0, w], t[1, w], t[2, w], t[3, w], t[4, w], t[5, w], t[6, w], t[7, w]
             )
             s = 32 * w + k

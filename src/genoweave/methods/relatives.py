@@ -25,8 +25,9 @@ from genoweave.genotypes import (
     source_rows,
 )
 from genoweave.identifiers import random_ids
+from genoweave.kernels.gather import take_samples
 from genoweave.kernels.meiosis import add_children
-from genoweave.kernels.packed import PAD_BYTE, take_samples, width
+from genoweave.kernels.packed import PAD_BYTE, width
 from genoweave.methods.kinship import DEGREE_NAMES, degree_of
 from genoweave.parameters import Field, Parameters
 from genoweave.rng import Root, Stream

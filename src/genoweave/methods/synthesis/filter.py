@@ -24,7 +24,8 @@ from genoweave.execution import fold
 from genoweave.genotypes import Packed, Source, read_packed, source_of, source_rows
 from genoweave.kernels.channel import flip, slot_blocks, tables_of
 from genoweave.kernels.fingerprints import fingerprints
-from genoweave.kernels.packed import HET, HOM_ALT, HOM_REF, PAD_BYTE, take_samples, width
+from genoweave.kernels.gather import take_samples
+from genoweave.kernels.packed import HET, HOM_ALT, HOM_REF, PAD_BYTE, width
 from genoweave.kernels.scores import add_scores
 from genoweave.kernels.transpose import transpose_codes
 from genoweave.methods.synthesis.channel import Mechanism
