@@ -25,7 +25,7 @@ from genoweave.methods.linear import CODES, linear
 
 _NAMES = {
     "n_called": "OBS_CT",
-    "allele_frequency": "A1_FREQ",
+    "counted_frequency": "A1_FREQ",
     "beta": "BETA",
     "se": "SE",
     "t": "T_STAT",

@@ -155,13 +155,8 @@ def test_kinship_bins__a_value_on_an_edge_is_in_the_bin_above():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (5, 8), (20, 515)])
-def test_count_bins__and_pairs_in_bins__equal_numpy(shape):
+def test_count_bins__equal_numpy(shape):
     bins = np.random.default_rng(sum(shape)).integers(0, kernels.BINS, shape).astype(np.uint8)
     counts = np.ones(kernels.BINS, np.int64)
     kernels.count_bins(bins, counts)
     assert (counts == 1 + np.bincount(bins.ravel(), minlength=kernels.BINS)).all()
-    expected = np.nonzero(bins >= 100)
-    first, second = np.empty((2, len(expected[0])), np.int64)
-    assert kernels.pairs_in_bins(bins, 100, first, second) == len(first)
-    assert (first == expected[0]).all()
-    assert (second == expected[1]).all()

@@ -76,7 +76,10 @@ def test_transpose_codes__is_a_transpose(rows, columns, seed):
 
 
 @given(
-    one=st.integers(1, 80), two=st.integers(1, 150), samples=st.integers(1, 700), missing=st.sampled_from([0, 0.02, 0.9])
+    one=st.integers(1, 80),
+    two=st.integers(1, 150),
+    samples=st.integers(1, 700),
+    missing=st.sampled_from([0, 0.02, 0.9]),
 )
 def test_sums_over_missing__equal_dense_sums(one, two, samples, missing):
     dosage, codes = genotypes(one + two, samples, missing=missing)

@@ -19,7 +19,7 @@ from genoweave.execution import ThreadExecutor, use
 from genoweave.methods import linear as module
 from genoweave.methods.linear import CODES, Linear, linear, t_log10_p
 
-NAMES = ("n_called", "allele_frequency", "beta", "se", "t", "log10_p", "fit_code")
+NAMES = ("n_called", "counted_frequency", "beta", "se", "t", "log10_p", "fit_code")
 
 
 def example(n_variants=40, n_samples=300, n_traits=1, n_covariates=3, *, missing=0.05, seed=1):
@@ -57,7 +57,7 @@ def assert_equals_statsmodels(dosage, traits, covariates, fits, *, off=1e-8):
         for t in range(traits.shape[1]):
             n, frequency, beta, se, t_value, log10_p = expected(dosage[v], traits[:, t], covariates)
             assert found["n_called"][v, t] == n
-            assert found["allele_frequency"][v, t] == pytest.approx(frequency, rel=1e-14)
+            assert found["counted_frequency"][v, t] == pytest.approx(frequency, rel=1e-14)
             # the fixed point is good to 1e-8 standard errors
             assert found["beta"][v, t] == pytest.approx(beta, rel=off, abs=off * se)
             assert found["se"][v, t] == pytest.approx(se, rel=off)
@@ -101,7 +101,7 @@ def test_linear__intercept_alone_by_hand():
     # sum (g - 1)^2 = 4, sum (g - 1)(y - 4) = 10, sum (y - 4)^2 = 34: b = 2.5, RSS = 34 - 25 = 9, df = 4
     assert fits["beta"][0, 0] == pytest.approx(2.5)
     assert fits["se"][0, 0] == pytest.approx(np.sqrt(9 / 4 / 4))
-    assert fits["allele_frequency"][0, 0] == 0.5
+    assert fits["counted_frequency"][0, 0] == 0.5
     assert fits["n_called"][0, 0] == 6
 
 
@@ -149,7 +149,7 @@ def test_linear__a_variant_without_calls_has_no_frequency():
     dosage[1] = -1
     fits = values(linear(helpers.cohort(dosage), traits, covariates))
     assert fits["n_called"][1, 0] == 0
-    assert np.isnan(fits["allele_frequency"][1, 0])
+    assert np.isnan(fits["counted_frequency"][1, 0])
     assert CODES[fits["fit_code"][1, 0]] == "too_few_samples"
 
 

@@ -82,11 +82,11 @@ def noise_bulk(size, n, spikes, seed=0):
 @pytest.mark.parametrize(("dtype", "accuracy"), [(np.float64, 1e-9), (np.float32, 3e-6)])
 def test_top_eigen__lanczos_finds_eigenvalues_within_the_bulk(monkeypatch, dtype, accuracy):
     monkeypatch.setattr(eigen, "_LAPACK_SIZE", 100)
-    covariance, exact = noise_bulk(900, 4000, 4)
-    assert not eigen.by_lapack(900, 30)
-    vectors, singular = eigen.top_eigen(covariance.astype(dtype), 30, STREAM)
-    np.testing.assert_allclose(singular**2, exact[:30], rtol=accuracy)
-    np.testing.assert_allclose(vectors.T @ vectors, np.eye(30), atol=1e-10)
+    covariance, exact = noise_bulk(500, 2500, 4)
+    assert not eigen.by_lapack(500, 15)
+    vectors, singular = eigen.top_eigen(covariance.astype(dtype), 15, STREAM)
+    np.testing.assert_allclose(singular**2, exact[:15], rtol=accuracy)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(15), atol=1e-10)
     # the smallest of them lie a thousandth apart
     residual = covariance @ vectors - vectors * singular**2
     assert np.linalg.norm(residual, axis=0).max() < 0.01
@@ -124,7 +124,7 @@ def test_pca__streaming_keeps_its_tolerance(shape):
     for tolerance in (1e-2, 1e-3, 1e-4):
         model = pca(ds, PCA(n_components=8, solver="randomized", ld_prune=False, tolerance=tolerance))
         error = 1 - model["pca_eigenvalue"].values / exact
-        assert -1e-5 < error.min()
+        assert error.min() > -1e-5
         assert error.max() < tolerance
 
 
@@ -147,9 +147,9 @@ SMALL = helpers.balding_nichols(2, 40, 1100, seed=3)
 FITS = {}
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)  # dask's slicing is the cost of small chunks
 @given(
-    st.integers(1, 1100), st.integers(1, 80), st.integers(1, 4), st.sampled_from(["exact", "randomized"])
+    st.integers(200, 1100), st.integers(10, 80), st.integers(1, 4), st.sampled_from(["exact", "randomized"])
 )
 def test_pca__bits_do_not_depend_on_chunks_or_threads(variants, samples, slots, solver):
     params = PCA(n_components=3, solver=solver, ld_prune=False)
@@ -192,14 +192,18 @@ import helpers, numpy as np
 from genoweave.methods.pca import PCA, pca
 ds = helpers.balding_nichols(2, 20, 130, seed=3, missing=0.05)
 print(" ".join(f"{x:.6g}" for s in ("exact", "randomized")
-      for x in pca(ds, PCA(n_components=3, solver=s))["pca_eigenvalue"].values))
+      for x in pca(ds, PCA(n_components=3, solver=s, ld_prune=False))["pca_eigenvalue"].values))
 """
 
 
 def test_pca__works_without_the_vector_instructions_of_this_machine(tmp_path):
     def run(**extra):
         done = subprocess.run(
-            [sys.executable, "-c", _GENERIC], capture_output=True, text=True, check=True, env=os.environ | extra
+            [sys.executable, "-c", _GENERIC],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | extra,
         )
         return done.stdout
 

@@ -19,7 +19,7 @@ def _mantissa(x):
     for _ in range(2):
         shift = DIGITS - 1 - exponent
         # two factors where one power is out of range
-        first = min(max(shift, -300), 300)
+        first = -300 if shift < -300 else 300 if shift > 300 else shift
         digits = np.int64(np.rint(x * _POWERS[first + 307] * _POWERS[shift - first + 307]))
         if digits >= 10**DIGITS:
             exponent += 1

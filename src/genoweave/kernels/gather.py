@@ -58,12 +58,12 @@ def _take(packed, places, shifts, n, out):
     after = np.empty(8 * ((out.shape[1] + 7) >> 3), np.uint64)
     for start in range(0, packed.shape[0], _ROWS):
         v = min(start, packed.shape[0] - _ROWS)
-        _turn_rows(packed, v, before)
+        turn_rows(packed, v, before)
         _take_words(before, places, shifts, after)
         for k in range(n, 4 * out.shape[1]):
             place = np.uint64(2 * (k & 3))
             after[k >> 2] = (after[k >> 2] & ~(_CODES << place)) | (_MISSING << place)
-        _turn_back(after, v, out)
+        turn_back(after, v, out)
 
 
 @part
@@ -80,7 +80,7 @@ def _take_words(before, places, shifts, after):
 
 
 @part
-def _turn_rows(packed, v, words):
+def turn_rows(packed, v, words):
     """Byte r of words[i] = packed[v + r, i], for r < 8."""
     whole = packed.shape[1] >> 3
     one, two = packed[v, : 8 * whole].view(np.uint64), packed[v + 1, : 8 * whole].view(np.uint64)
@@ -102,7 +102,7 @@ def _turn_rows(packed, v, words):
 
 
 @part
-def _turn_back(words, v, out):
+def turn_back(words, v, out):
     """out[v + r, i] = byte r of words[i], for r < 8."""
     whole = out.shape[1] >> 3
     one, two = out[v, : 8 * whole].view(np.uint64), out[v + 1, : 8 * whole].view(np.uint64)

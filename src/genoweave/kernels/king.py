@@ -215,24 +215,6 @@ def count_bins(bins, counts):
 
 
 @kernel
-def pairs_in_bins(bins, lowest, first, second):
-    """Fill first, second (int64) with the pairs in bin `lowest` or above, row by row; return how many."""
-    k = 0
-    for i in range(bins.shape[0]):
-        row = bins[i]
-        highest = np.uint8(0)
-        for j in range(row.shape[0]):
-            highest = max(highest, row[j])
-        if highest < lowest:
-            continue
-        for j in range(row.shape[0]):
-            if row[j] >= lowest:
-                first[k], second[k] = i, j
-                k += 1
-    return k
-
-
-@kernel
 def listed_pair_counts(planes, first, second, out):
     """out[p] += (n11, n0, h_i, h_j, shared) of the samples first[p] and second[p].
 

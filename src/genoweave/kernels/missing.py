@@ -67,7 +67,8 @@ _BYTES = _bytes_of_codes()
 def sample_rows(codes, out):
     """out[s] = x + 1 of 64 variants, then 1 where one of them is missing; x = dosage - 1, 0 if missing.
 
-    `codes` uint8 (samples, up to 16 bytes): packed genotypes with samples as rows; `out` uint8 (samples, 128).
+    `codes` uint8 (samples, up to 16 bytes): packed genotypes with samples as rows; `out` uint8
+    (samples, 128).
     """
     words = out.view(np.uint32)
     for s in range(codes.shape[0]):
@@ -139,18 +140,18 @@ def sums_over_missing(
 
 @kernel
 def half_gram(dots, sums, lost, mean, scale, n_samples, first, out):
-    """Rows of H, where H + H' is the Gram matrix of standardised genotypes z = scale (x - mean), missing at 0.
+    """Rows of H, where H + H' is the Gram matrix of z = scale (x - mean), missing at 0.
 
-    z_s . z_t = scale_s scale_t [x_s . x_t + mean_s C_st + mean_t C_ts + mean_s mean_t (O_st - n)], with C_st the
-    sum of x_t over the samples that s misses and O_st the calls that both miss. H has the term in C_ts, and
-    right of the diagonal the symmetric terms too (on the diagonal half of them).
+    z_s . z_t = scale_s scale_t [x_s . x_t + mean_s C_st + mean_t C_ts + mean_s mean_t (O_st - n)], with C_st
+    the sum of x_t over the samples that s misses and O_st the calls that both miss. H has the term in C_ts,
+    and right of the diagonal the symmetric terms too (on the diagonal half of them).
 
     Parameters
     ----------
     dots
         int32 (rows, columns): x_s . x_t for the variants s = first + row and t = first + column.
     sums
-        int32 (ceil(rows / 64), variants, 128) of `add_missing_sums`: entry [i, t] for the samples that t misses.
+        int32 (ceil(rows / 64), variants, 128) of `add_missing_sums`: [i, t] for the samples that t misses.
     lost
         int64 (variants,): missing calls.
     mean, scale

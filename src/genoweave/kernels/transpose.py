@@ -16,7 +16,7 @@ def _swap(a, b, shift, mask):
 
 @inlined
 def _codes(a, b, c, d):
-    """Transpose the 4 x 4 codes in each byte of four words: byte j of word k then belongs to sample 4 j + k."""
+    """Transpose the 4 x 4 codes in the bytes of four words: byte j of word k becomes sample 4 j + k."""
     two, four = np.uint64(2), np.uint64(4)
     pairs, nibbles = np.uint64(0x3333333333333333), np.uint64(0x0F0F0F0F0F0F0F0F)
     a, c = _swap(a, c, four, nibbles)

@@ -31,7 +31,6 @@ from genoweave.kernels.king import (
     count_bins,
     kinship_bins,
     listed_pair_counts,
-    pairs_in_bins,
 )
 from genoweave.methods.bit_planes import BitPlanes, Strip, write_bit_planes
 from genoweave.parameters import Field, Parameters
@@ -166,11 +165,11 @@ def _king_block(
     found = [np.empty((0, 6))]
     for i, j, sums in _pair_sums(planes, range(i0, i1), range(j0, j1)):
         bins = np.triu(sums.bins(), 1) if i == j else sums.bins()
-        before = histogram[lowest:].sum()
         count_bins(bins, histogram)
-        if n_close := histogram[lowest:].sum() - before:
-            first, second = np.empty((2, n_close), np.int64)
-            pairs_in_bins(bins, lowest, first, second)
+        close = np.flatnonzero(bins.max(axis=1) >= lowest)  # few rows: 0.02 ms, not 0.4 for all of them
+        if len(close):
+            first, second = np.nonzero(bins[close] >= lowest)
+            first = close[first]
             rows = _pair_rows(mapped, i * STRIP + first, j * STRIP + second)
             found.append(rows[rows[:, -1] > min_kinship])
     return histogram[1:], np.concatenate(found)

@@ -135,7 +135,7 @@ def linear(
         All (variants, traits):
 
         - ``variant_n_called`` int64: samples in the regression, those with trait, covariates and call
-        - ``variant_allele_frequency`` float64: of the counted allele in them, NaN if there are none
+        - ``variant_counted_frequency`` float64: of the counted allele in them, NaN if there are none
         - ``variant_beta``, ``variant_se`` float64: trait units per copy of the alternate allele
         - ``variant_t``, ``variant_log10_p`` float64: t statistic and log10 of its two-sided p, which does not
           underflow
@@ -348,7 +348,7 @@ def _dataset(fits: _Fits, n_covariates: int) -> xr.Dataset:
     ds = xr.Dataset(
         {
             "variant_n_called": (dims, fits.called),
-            "variant_allele_frequency": (dims, fits.frequency),
+            "variant_counted_frequency": (dims, fits.frequency),
             "variant_beta": (dims, fits.beta),
             "variant_se": (dims, fits.se),
             "variant_t": (dims, t),

@@ -88,8 +88,9 @@ def pca(ds: xr.Dataset, params: PCA | None = None) -> xr.Dataset:
 
     Exact, by samples: one pass, a float64 matrix of samples squared. Exact, by variants: a pass for every
     1,024 variants, integer counts, a float32 matrix of variants squared (float64 up to 2,000 variants);
-    eigenvalues to 1e-6. Randomized: block Lanczos on the smaller side, passes until no eigenvalue changes by more than
-    `tolerance` while the space grows by a sixth; the smaller side x all columns multiplied x 8 bytes.
+    eigenvalues to 1e-6. Randomized: block Lanczos on the smaller side, passes until no eigenvalue changes by
+    more than `tolerance` while the space grows by a sixth; the smaller side x all columns multiplied x 8
+    bytes. All of them first copy the genotypes that are used to a scratch file, 2 bits each.
 
     Scores are sums in float32, added in float64 every 1,024 variants: to about 1e-6 of the largest.
     """

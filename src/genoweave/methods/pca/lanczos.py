@@ -29,8 +29,8 @@ Float = NDArray[np.float64]
 _COMPARED = 6 / 7
 # Rows of the basis that a thread handles at a time; fixed, for sums over rows are added strip by strip.
 _STRIP = 1024
-# A column that is so small beside others is rounding: its direction may lie within the space.
-_NOTHING = 1e-8
+# A column that is so small beside the product is rounding: its direction may lie within the space.
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -132,17 +132,20 @@ class _KrylovSpace:
         self._previous, self.used = self.used, self._columns
         width = min(self.width, self.size - self._columns)
         if width:
-            self._append(self._orthonormal(rest[:, :width]))
+            self._append(self._orthonormal(rest[:, :width], float(np.linalg.norm(product))))
         return width
 
-    def _orthonormal(self, block: Float) -> Float:
-        """Return orthonormal columns; where the block has nothing new they are arbitrary, but new."""
-        block, triangle = np.linalg.qr(block)
-        size = np.abs(np.diag(triangle))
-        if size.min() > _NOTHING * size.max():
-            return block
-        block = self._without(block, self._along(block, 0), 0)
-        return np.linalg.qr(block)[0]
+    def _orthonormal(self, block: Float, scale: float) -> Float:
+        """Return orthonormal columns; where a product had nothing new they are arbitrary, but new."""
+        columns, triangle = np.linalg.qr(block)
+        nothing = np.abs(np.diag(triangle)) <= _NOTHING * scale
+        if not nothing.any():
+            return columns
+        arbitrary = np.random.default_rng(self._columns).standard_normal(columns.shape)
+        columns = np.where(nothing, arbitrary, columns)
+        for _ in range(2):
+            columns, _ = np.linalg.qr(self._without(columns, self._along(columns, 0), 0))
+        return columns
 
     def _append(self, block: Float) -> None:
         n = self._columns

@@ -84,7 +84,7 @@ def scores(matrix: Standardised, left: Float, label: str) -> Float:
 
 
 def block_image(matrix: Standardised, right: Float, label: str) -> Float:
-    """Return X @ right in float64 throughout, for few samples: a task decodes 1,024 variants of all of them."""
+    """Return X @ right in float64, for few samples: a task decodes 1,024 variants of all of them."""
     state = {"product": np.empty((matrix.shape[0], right.shape[1]))}
     items = tiles(matrix.shape[0])
     return fold(label, _block_rows, items, state, _place_rows, shared=(matrix, right))["product"]
