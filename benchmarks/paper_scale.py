@@ -23,6 +23,14 @@ from stages import stages
 RESULTS = Path(__file__).parent / "results" / "paper_scale.csv"
 PER_GROUP = 5_000
 _SMALLEST_GROUP = 400  # the founders of the relatives
+TOY = Shape(600, 8_000, paper=True)  # 283 variants pass
+_TOY_SETTINGS: dict[str, dict[str, Any]] = {
+    "qc": {"king_cutoff": 0.25},
+    "pca": {"n_components": 5},
+    "synthesis": {"per_group": 24},
+    "relatives": {"founders_per_group": 8},
+    "evaluation": {"tsne_samples": 10, "tsne_perplexity": 5},
+}
 
 
 def configuration(prefix: Path, shape: Shape, workers: int, *, convert: bool) -> str:
@@ -34,6 +42,8 @@ def configuration(prefix: Path, shape: Shape, workers: int, *, convert: bool) ->
         "release": {"name": "paper"},
         "cluster": {"workers": workers},
     }
+    if shape == TOY:
+        values |= _TOY_SETTINGS
     lines = [
         f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
         for section, keys in values.items()
@@ -96,12 +106,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale-variants", type=Fraction, default=Fraction(1), help="share, as 1/4")
     parser.add_argument("--workers", type=int, default=0, help="local worker processes; 0 uses threads")
     parser.add_argument("--convert", action="store_true", help="copy the .bed to a store first")
+    parser.add_argument("--toy", action="store_true", help="toy size and settings, to see that it works")
     parser.add_argument(
         "--save", type=Path, nargs="?", const=RESULTS, help=f"append to {RESULTS.name}, or a CSV"
     )
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
-    shape = scaled(PAPER, given.scale_samples, given.scale_variants)
+    shape = TOY if given.toy else scaled(PAPER, given.scale_samples, given.scale_variants)
     measured, out = execute(given.folder, shape, given.workers, convert=given.convert)
     table = report(measured, out)
     sys.stdout.write(table.to_string(index=False, float_format=lambda x: f"{x:,.3g}") + "\n")

@@ -190,8 +190,8 @@ _GENERIC = """
 import sys; sys.path.insert(0, "tests")
 import helpers, numpy as np
 from genoweave.methods.pca import PCA, pca
-ds = helpers.balding_nichols(2, 20, 130, seed=3, missing=0.05)
-print(" ".join(f"{x:.6g}" for s in ("exact", "randomized")
+ds = helpers.balding_nichols(2, 30, 50, seed=3, missing=0.05)
+print(" ".join(f"{x:.6g}" for s in ("exact", "randomized")  # by variants, and streaming
       for x in pca(ds, PCA(n_components=3, solver=s, ld_prune=False))["pca_eigenvalue"].values))
 """
 

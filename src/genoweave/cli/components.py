@@ -13,6 +13,7 @@ from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN, OUT, autosomes, besid
 from genoweave.cohorts import open_cohort, save
 from genoweave.errors import DataError
 from genoweave.io.release import write_tsv
+from genoweave.io.scores import write_scores
 from genoweave.methods.ancestry import Ancestry
 from genoweave.methods.ancestry import ancestry as compare_labels
 from genoweave.methods.pca import PCA, project
@@ -32,24 +33,17 @@ def pca(cohort: str, out: Path, other: str | None, common: Common) -> None:
         model = fit(ds, params)
         save(model, beside(out, ".loadings.zarr"))
         scores = np.asarray(model["sample_pca_projection"].values)
-        write_tsv(_scores(model["sample_id"].values, _unit(scores, scores)), beside(out, ".eigenvec"))
+        unit = 1 / np.sqrt(
+            np.einsum("ij,ij->j", scores, scores)
+        )  # columns of unit length, as PLINK's .eigenvec
+        write_scores(model["sample_id"].values, scores, beside(out, ".eigenvec"), unit)
         beside(out, ".eigenval").write_text("".join(f"{v:.10g}\n" for v in model["pca_eigenvalue"].values))
         if other is not None:
             more = autosomes(open_cohort(other), common)
-            projected = _unit(project(more, model), scores)
-            write_tsv(_scores(more["sample_id"].values, projected), beside(out, ".projected.eigenvec"))
+            write_scores(
+                more["sample_id"].values, project(more, model), beside(out, ".projected.eigenvec"), unit
+            )
     common.say(f"wrote {out}.eigenvec, {out}.eigenval and {out}.loadings.zarr")
-
-
-def _unit(scores: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """Scale scores so that the fitted samples' columns have unit length, as PLINK's .eigenvec."""
-    return np.asarray(scores / np.sqrt((fitted**2).sum(axis=0)))
-
-
-def _scores(ids: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-    table = pd.DataFrame(scores, columns=[f"PC{i + 1}" for i in range(scores.shape[1])])
-    table.insert(0, "#IID", ids)
-    return table
 
 
 @arguments(COHORT, OUT, ANCESTRY, COLUMN, flags=(Ancestry,))

@@ -36,7 +36,7 @@ def pad_tail(packed: NDArray[np.uint8], n_samples: int) -> None:
 
 def _codes_of_byte() -> NDArray[np.uint8]:
     byte = np.arange(256, dtype=np.uint8)[:, None]
-    return byte >> np.arange(0, 8, 2, dtype=np.uint8) & 3
+    return np.asarray(byte >> np.arange(0, 8, 2, dtype=np.uint8) & np.uint8(3))
 
 
 def _calls_of_bytes() -> NDArray[np.uint64]:

@@ -71,9 +71,9 @@ class BaldingNichols(Parameters):
 
 
 # The paper's input: 245,394 x 202,959, of which about 184,712 x 7,180 pass quality control: 1,228 samples
-# lack calls, 59,458 go as relatives or duplicates at a kinship of 0.0884. Fst is far below that of continents,
-# so that the pooled Hardy-Weinberg test, which the paper made, leaves most of the SNPs: 5,803 (PLINK 2). At an
-# Fst of 0.1 it leaves a fortieth of 20,000 common ones.
+# lack calls, 59,458 go as relatives or duplicates at a kinship of 0.0884. Fst is far below that of
+# continents, so that the pooled Hardy-Weinberg test, which the paper made, leaves most of the SNPs: 5,803
+# (PLINK 2). At an Fst of 0.1 it leaves a fortieth of 20,000 common ones.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "n_samples": 245_394,

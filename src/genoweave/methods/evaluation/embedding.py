@@ -8,6 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from genoweave.execution import run_in_order
 from genoweave.methods.pca import project
 from genoweave.parameters import Field, Parameters
 from genoweave.rng import Root
@@ -57,14 +58,15 @@ def embed(real: xr.Dataset, synthetic: xr.Dataset, model: xr.Dataset, params: Ev
         "real": real["sample_ancestry"].values,
         "synthetic": synthetic["sample_ancestry"].values,
     }
-    parts = []
-    for name in sorted(set(labels["synthetic"])):
-        chosen = {kind: np.flatnonzero(labels[kind] == name) for kind in scores}
-        parts.append(_embed_group(str(name), {kind: scores[kind][chosen[kind]] for kind in scores}, params))
-    return pd.concat(parts, ignore_index=True)
+    names = [str(name) for name in sorted(set(labels["synthetic"]))]
+    chosen = [{kind: x[labels[kind] == name] for kind, x in scores.items()} for name in names]
+    items = list(zip(names, chosen, strict=True))
+    parts = run_in_order(_embed_group, ((*item, params) for item in items), label="t-SNE", total=len(items))
+    return pd.concat(list(parts), ignore_index=True)
 
 
 def _embed_group(name: str, scores: dict[str, NDArray[np.float64]], params: Evaluation) -> pd.DataFrame:
+    """Task: the samples of one group."""
     stream = Root.from_seed(params.seed).stream(f"evaluation.tsne/{name}")
     taken = {
         kind: np.sort(stream.permutation(row, len(x))[: params.tsne_samples])
