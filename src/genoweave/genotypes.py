@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from genoweave.chunks import TILE_VARIANTS, ranges
 from genoweave.errors import DataError
+from genoweave.kernels.gather import take_samples
 from genoweave.kernels.packed import (
     PAD_BYTE,
     copy_codes,
     pack_calls,
     pack_dosages,
-    take_samples,
     unpack_calls,
     unpack_dosages,
     width,

@@ -8,7 +8,8 @@ from reference import flips
 from scipy.stats import chi2
 
 from genoweave.kernels.channel import BLOCK_SLOTS, flip, slot_blocks, tables_of
-from genoweave.kernels.packed import pack_dosages, take_samples, unpack_dosages, width
+from genoweave.kernels.gather import take_samples
+from genoweave.kernels.packed import pack_dosages, unpack_dosages, width
 
 KEY = np.arange(1, 9, dtype=np.uint32)
 SKEWED = [[0.9, 0.07, 0.03], [0.0, 1.0, 0.0], [0.5, 0.25, 0.25]]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from genoweave.kernels import packed as kernels
+from genoweave.kernels.gather import take_samples
 
 # .bed codes of the dosages -1, 0, 1, 2, and one of them as alleles
 CODE = np.array([1, 3, 2, 0], np.uint8)
@@ -184,7 +185,7 @@ def test_take_samples__gathers_in_any_order(dosage, data):
     n = dosage.shape[1]
     columns = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=2 * n)), np.int64)
     out = empty(len(dosage), len(columns))
-    kernels.take_samples(packed_of(dosage), columns, out)
+    take_samples(packed_of(dosage), columns, out)
     assert (out == packed_of(dosage[:, columns])).all()
 
 
@@ -264,7 +265,7 @@ def checksums():
     kernels.pack_phased(calls, phased)
     kernels.unphase(phased, unphased)
     kernels.copy_codes(packed, 5, 8002, moved, 2)
-    kernels.take_samples(packed, columns, taken)
+    take_samples(packed, columns, taken)
     kernels.count_variants(packed, by_variant)
     kernels.count_variants_by_group(packed, kernels.group_masks(group, 4), by_group)
     kernels.count_missing(packed, missing)

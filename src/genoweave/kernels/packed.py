@@ -172,32 +172,6 @@ def copy_codes(source, first, count, out, at):
             out[v, j >> 2] = (out[v, j >> 2] & ~(np.uint8(3) << place)) | (code << place)
 
 
-@kernel
-def take_samples(packed, columns, out):
-    """Sample j of `out` is sample columns[j] of `packed`; `columns` int64 (n,), `out` uint8."""
-    n = columns.shape[0]
-    whole = n >> 2
-    place = columns >> 2
-    shift = (2 * (columns & 3)).astype(np.uint8)
-    three = np.uint8(3)
-    for v in range(packed.shape[0]):
-        row = packed[v]
-        for b in range(whole):
-            j = 4 * b
-            out[v, b] = (
-                ((row[place[j]] >> shift[j]) & three)
-                | (((row[place[j + 1]] >> shift[j + 1]) & three) << np.uint8(2))
-                | (((row[place[j + 2]] >> shift[j + 2]) & three) << np.uint8(4))
-                | (((row[place[j + 3]] >> shift[j + 3]) & three) << np.uint8(6))
-            )
-        if n & 3:
-            byte = np.uint8(PAD_BYTE)
-            for j in range(4 * whole, n):
-                to = np.uint8(2 * (j & 3))
-                byte = (byte & ~(three << to)) | (((row[place[j]] >> shift[j]) & three) << to)
-            out[v, whole] = byte
-
-
 @inlined
 def _word(row, w):
     """Return word w of a row of bytes; the last one is filled up with missing calls."""

@@ -62,7 +62,7 @@ def start_block(stream: Stream, size: int, width: int) -> Float:
 def _lapack(gram: NDArray[Any], k: int) -> tuple[Float, Float]:
     n = len(gram)
     values, vectors = scipy.linalg.eigh(gram.astype(np.float64, copy=False), subset_by_index=[n - k, n - 1])
-    return values[::-1], vectors[:, ::-1]
+    return values[::-1], np.ascontiguousarray(vectors[:, ::-1])
 
 
 def _lanczos(gram: NDArray[Any], k: int, stream: Stream) -> tuple[Float, Float]:

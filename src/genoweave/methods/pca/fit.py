@@ -102,7 +102,7 @@ def pca(ds: xr.Dataset, params: PCA | None = None) -> xr.Dataset:
         used[used] = prune(select(ds, np.flatnonzero(used)), params.ld_r2, params.ld_window)
     rows = np.flatnonzero(used)
     _check_size(len(rows), ds.sizes["samples"], params)
-    with copied(source_of(select(ds, rows))) as source:
+    with copied(source_of(select(ds, rows)), frequency[rows]) as source:
         matrix = Standardised(source, frequency[rows])
         loading, singular = _solve(matrix, params)
         projection = scores(matrix, loading, "projection")

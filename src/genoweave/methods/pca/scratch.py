@@ -7,6 +7,7 @@ in each pass (13 passes over 50,000 variants of 10,000 samples: 24 CPU s became 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -24,7 +25,6 @@ from genoweave.kernels.packed import PAD_BYTE
 log = logging.getLogger(__name__)
 
 _SAMPLES = 4096
-_NAME = "genotypes.codes"
 
 
 class PackedFile(PackedSource):
@@ -76,15 +76,17 @@ def _row_bytes(n_samples: int) -> int:
 
 
 @contextmanager
-def copied(source: Source) -> Iterator[Source]:
+def copied(source: Source, frequency: NDArray[np.float64]) -> Iterator[Source]:
     """Give a scratch copy of a source's genotypes, or the source itself where there is no room for one.
 
     Each block is read once, in the order of the variants. Memory: 1,024 variants of all samples per task.
+    A killed run finds its copy again: the file is named by the frequencies of the variants.
     """
     with scratch_folder() as folder:
-        whole = PackedFile(folder / _NAME, *source.shape[:2])
+        name = f"{hashlib.blake2b(frequency.tobytes(), digest_size=8).hexdigest()}.codes"
+        whole = PackedFile(folder / name, *source.shape[:2])
         if not whole.path.exists():
-            partial = PackedFile(folder / f"{_NAME}.partial", *source.shape[:2])
+            partial = PackedFile(folder / f"{name}.partial", *source.shape[:2])
             if not _reserve(partial):
                 yield source
                 return

@@ -86,8 +86,9 @@ def scores(matrix: Standardised, left: Float, label: str) -> Float:
 def block_image(matrix: Standardised, right: Float, label: str) -> Float:
     """Return X @ right in float64, for few samples: a task decodes 1,024 variants of all of them."""
     state = {"product": np.empty((matrix.shape[0], right.shape[1]))}
-    items = tiles(matrix.shape[0])
-    return fold(label, _block_rows, items, state, _place_rows, shared=(matrix, right))["product"]
+    # numpy multiplies other strides in another order, and a worker gets a contiguous copy
+    shared = (matrix, np.ascontiguousarray(right))
+    return fold(label, _block_rows, tiles(matrix.shape[0]), state, _place_rows, shared=shared)["product"]
 
 
 def _block_rows(matrix: Standardised, right: Float, v0: int, v1: int) -> tuple[int, Float]:
