@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -116,11 +117,10 @@ class _watched:  # noqa: N801 (reads as a verb where it is used)
 def folder_bytes(folder: Path) -> int:
     """Return the size of the files under a folder that may be changing."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
+    for place, _, names in os.walk(folder):  # passes over folders that vanish, where Path.rglob raises
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(place, name)).st_size
     return total
 
 
@@ -129,12 +129,12 @@ def resident(pid: int) -> Iterator[int]:
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return
     for one in family:
         try:
             yield one.memory_info().rss
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             continue
 
 
