@@ -27,7 +27,7 @@ IMAGES = HERE.parent / "docs" / "images"
 # What a prediction assumes beside the fitted terms.
 QC_SAMPLE_SHARE = 184_712 / 245_394
 QC_VARIANT_SHARE = 7_180 / 202_959
-SYNTHETIC, RELATIVES = 30_000, 2_100
+SYNTHETIC, RELATIVES = 30_000, 4_200
 EFFICIENCY = 0.8  # of many cores against two: waiting for storage and for the last tasks
 
 

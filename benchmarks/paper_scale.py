@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,7 @@ from stages import stages
 
 RESULTS = Path(__file__).parent / "results" / "paper_scale.csv"
 PER_GROUP = 5_000
-_SMALLEST_GROUP = 400  # the founders of the relatives
+_SMALLEST_GROUP = 400
 TOY = Shape(600, 8_000, paper=True)  # 283 variants pass
 _TOY_SETTINGS: dict[str, dict[str, Any]] = {
     "qc": {"king_cutoff": 0.25},
@@ -34,11 +35,15 @@ _TOY_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def configuration(prefix: Path, shape: Shape, workers: int, *, convert: bool) -> str:
-    """Return the configuration: the paper's, but for the size of the synthetic cohort."""
+    """Return the configuration: the paper's, but for the size of the synthetic cohort.
+
+    The paper counts 34,200 people: 5,000 synthetic ones a group and the 700 descendants of 800 of them.
+    """
     per_group = max(_SMALLEST_GROUP, round(PER_GROUP * shape.samples / PAPER.samples))
     values: dict[str, dict[str, Any]] = {
         "input": {"path": f"{prefix}.bed", "ancestry": f"{prefix}.ancestry.tsv", "convert": convert},
         "synthesis": {"per_group": per_group},
+        "relatives": {"founders_per_group": 8 * round(100 * per_group / PER_GROUP)},
         "release": {"name": "paper"},
         "cluster": {"workers": workers},
     }
@@ -56,6 +61,7 @@ def execute(folder: Path, shape: Shape, workers: int, *, convert: bool) -> tuple
     name = f"paper-{shape.samples}x{shape.variants}"
     prefix = make(shape, folder / ("paper" if shape == PAPER else name))
     config, out = folder / f"{name}.toml", folder / f"{name}-run"
+    shutil.rmtree(out, ignore_errors=True)  # else what is done would be kept
     config.write_text(configuration(prefix, shape, workers, convert=convert))
     return run([*genoweave(), "run", str(config), "--out", str(out), "--quiet"], watch=out), out
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -81,6 +82,36 @@ def make_cohort(folder: Path) -> Cohort:
     names = np.repeat(list(GROUPS), list(GROUPS.values()))
     pd.DataFrame({"sample_id": ids, "group": names}).to_csv(labels, sep="\t", index=False)
     return Cohort(prefix, labels, ids, dosage, properties)
+
+
+def make_tiled_cohort(folder: Path) -> Cohort:
+    """Write a fileset of 150 people and 2,400 variants: folds have three tiles."""
+    from tests import helpers
+
+    ds = helpers.balding_nichols(per_group=50, n_variants=2400)
+    prefix, labels = helpers.write_bed(ds, folder / "tiled"), folder / "tiled.tsv"
+    ids = ds["sample_id"].values
+    pd.DataFrame({"sample_id": ids, "group": ds["sample_ancestry"].values}).to_csv(
+        labels, sep="\t", index=False
+    )
+    return Cohort(prefix, labels, tuple(ids), helpers.dosage_of(ds).T, {})
+
+
+def write_sample_major(dosage: np.ndarray, prefix: Path, turned: Path) -> Path:
+    """Write a fileset again with the .bed in sample-major order, as PLINK 1.0 did by default.
+
+    `dosage` is (samples, variants) of A1, negative where missing.
+    """
+    codes = np.array([3, 2, 0, 1], np.uint8)  # A1 count 0, 1, 2 and missing
+    packed = codes[np.where(dosage < 0, 3, dosage)]
+    padded = np.zeros((len(packed), -(-packed.shape[1] // 4) * 4), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    quads = padded.reshape(len(packed), -1, 4)
+    rows = (quads << np.array([0, 2, 4, 6], np.uint8)).sum(axis=2).astype(np.uint8)
+    Path(f"{turned}.bed").write_bytes(b"\x6c\x1b\x00" + rows.tobytes())
+    for ending in (".bim", ".fam"):
+        shutil.copy(f"{prefix}{ending}", f"{turned}{ending}")
+    return turned
 
 
 def values(cohort: Cohort, **sections: dict) -> dict:

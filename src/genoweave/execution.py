@@ -41,7 +41,7 @@ class Executor(Protocol):
     slots: int
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
-        """Start a task."""
+        """Start a task; BLAS must have one thread where it runs, for the last bits depend on it."""
 
     def share(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Bring arguments that many tasks have in common to where the tasks run, once."""

@@ -305,6 +305,16 @@ def read_packed(source: Source, v0: int, v1: int, s0: int = 0, s1: int | None = 
     return source.read_packed(v0, v1, s0, source.shape[1] if s1 is None else s1)
 
 
+def read_rows(source: Source, variants: NDArray[np.int64], s0: int, s1: int) -> Packed:
+    """Return the codes of some variants, ascending; a source that can read them apart has `read_rows`."""
+    first, last = int(variants[0]), int(variants[-1]) + 1
+    if last - first == len(variants):
+        return source.read_packed(first, last, s0, s1)
+    if hasattr(source, "read_rows"):
+        return np.asarray(source.read_rows(variants, s0, s1))
+    return source.read_packed(first, last, s0, s1)[variants - first]
+
+
 def read_dosage(source: Source, v0: int, v1: int, s0: int = 0, s1: int | None = None) -> Calls:
     """Return the counts of the alternate allele, int8 (v1-v0, s1-s0), -1 where an allele is missing.
 

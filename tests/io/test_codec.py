@@ -1,5 +1,6 @@
 """The filter of packed calls: every int8 chunk comes back, and damaged bytes are refused."""
 
+import struct
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ from genoweave.io import codec
 from genoweave.kernels.packed import width
 
 HEADER = 32
-COUNT = slice(16, 20)  # the header's field of exceptions
+COUNT, PLAIN_ROWS = slice(16, 20), slice(20, 24)  # fields of the header
 rng = np.random.default_rng(0)
 
 
@@ -35,6 +36,10 @@ def with_calls(calls, share, call, seed=1):
 
 UNPHASED = np.sort(rng.integers(0, 2, (37, 66, 2)).astype(np.int8), axis=2)
 PHASED = rng.integers(0, 2, (37, 66, 2)).astype(np.int8)
+# rare and common variants in turn: three frames, and plain rows between their rows
+FREQUENCY = np.where(np.arange(170) % 6 == 2, 0.4, 0.02)[:, None, None]
+MIXED = (rng.random((170, 33, 2)) < FREQUENCY).astype(np.int8)
+RARE = (rng.random((130, 33, 2)) < 0.01).astype(np.int8)
 # name -> calls, form, exceptions
 CHUNKS = {
     "unphased": (UNPHASED, codec.UNPHASED, 0),
@@ -53,14 +58,28 @@ CHUNKS = {
     "phased, half calls": (with_calls(PHASED, 0.01, (-1, 1)), codec.PHASED, None),
     "phased, much missing": (with_calls(PHASED, 0.4, -1), codec.UNPHASED, None),
     "phased, many half calls": (with_calls(PHASED, 0.4, (1, -1)), codec.PLAIN, 0),
+    "rare": (np.sort(RARE, axis=2), codec.UNPHASED, 0),
+    "rare and common": (np.sort(MIXED, axis=2), codec.UNPHASED, 0),
+    "rare and common, half calls": (with_calls(np.sort(MIXED, axis=2), 0.01, (0, -1)), codec.UNPHASED, None),
+    "rare and common, phased": (MIXED, codec.PHASED, 0),
+    "rare and common, phased, missing": (with_calls(MIXED, 0.01, -1), codec.PHASED, None),
     "multi-allelic": (rng.integers(-1, 4, (9, 10, 2)).astype(np.int8), codec.PLAIN, 0),
     "haploid": (rng.integers(-1, 2, (9, 10, 1)).astype(np.int8), codec.PLAIN, 0),
     "triploid": (rng.integers(-2, 2, (9, 10, 3)).astype(np.int8), codec.PLAIN, 0),
 }
 
 
-def exceptions(data):
-    return int.from_bytes(data[COUNT], "little")
+def field(data, place):
+    return int.from_bytes(data[place], "little")
+
+
+def most_bytes(shape, mode, exceptions):
+    """Header, calls or codes and exceptions; a zstd frame adds up to 16 bytes, and takes 4 for its size."""
+    if mode == codec.PLAIN:
+        return HEADER + np.prod(shape) + 16
+    return (
+        HEADER + (shape[0] + 7) // 8 + shape[0] * width(shape[1]) + 6 * exceptions + 20 * (shape[0] // 64 + 1)
+    )
 
 
 @pytest.mark.parametrize("name", CHUNKS)
@@ -72,10 +91,9 @@ def test_encode_calls__round_trip_in_the_smallest_form(name):
     assert chunk.shape == calls.shape
     assert chunk.calls().dtype == np.int8
     assert (chunk.calls() == calls).all()
-    assert wanted is None or exceptions(data) == wanted
-    body = calls.size if mode == codec.PLAIN else len(calls) * width(calls.shape[1]) + 6 * exceptions(data)
-    assert len(data) == HEADER + body
-    assert len(data) <= HEADER + max(calls.size, len(calls) * width(calls.shape[1]))
+    assert wanted is None or field(data, COUNT) == wanted == len(chunk.where)
+    assert field(data, PLAIN_ROWS) == chunk.is_plain.sum()
+    assert len(data) <= most_bytes(calls.shape, mode, field(data, COUNT))
     assert codec.encode_calls(calls.copy(order="F")) == data, "the same calls are the same bytes"
 
 
@@ -96,6 +114,74 @@ def test_packed__equals_packing_the_calls(name):
             chunk.packed(50)
     else:
         assert (chunk.packed(50) == packed_calls(calls)).all()
+
+
+def test_encode_packed__common_rows_stand_as_they_are_and_rare_ones_are_small():
+    for name, plain_rows, frames in (("unphased", 37, 0), ("rare", 0, 3), ("rare and common", None, 3)):
+        calls = CHUNKS[name][0]
+        chunk = codec.decode(codec.encode_calls(calls))
+        assert len(chunk.frames) == frames, name
+        assert plain_rows is None or chunk.is_plain.sum() == plain_rows
+        share = (
+            np.array([np.unique(row, axis=0, return_counts=True)[1].max() for row in calls]) / calls.shape[1]
+        )
+        assert (share[~chunk.is_plain] > 0.5).all()
+        assert (chunk.plain == packed_calls(calls)[chunk.is_plain]).all()
+        stored = sum(len(frame) for frame in chunk.frames)
+        assert stored <= 0.7 * (~chunk.is_plain).sum() * width(calls.shape[1])
+
+
+CODED = [name for name in CHUNKS if CHUNKS[name][1] != codec.PLAIN]
+DIPLOID = [name for name in CHUNKS if CHUNKS[name][0].shape[2] == 2 and CHUNKS[name][0].max() <= 1]
+
+
+def some_rows(data, n):
+    return np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1))))
+
+
+@pytest.mark.parametrize("name", CODED)
+@given(data=st.data())
+def test_codes__of_some_rows_are_those_of_all(name, data):
+    chunk = codec.decode(codec.encode_calls(CHUNKS[name][0]))
+    rows = some_rows(data, chunk.shape[0])
+    assert (chunk.codes(rows) == chunk.codes()[rows]).all()
+
+
+@pytest.mark.parametrize("name", DIPLOID)
+@given(data=st.data())
+def test_packed__of_some_rows_are_those_of_all(name, data):
+    chunk = codec.decode(codec.encode_calls(CHUNKS[name][0]))
+    rows = some_rows(data, chunk.shape[0])
+    wanted = packed_calls(CHUNKS[name][0])[rows]
+    assert (chunk.packed(7, 7 + chunk.shape[0], rows) == wanted).all()
+    assert (chunk.packed(7, None, rows) == wanted).all(), "and again: nothing of the chunk was written to"
+
+
+def test_codes__no_rows():
+    chunk = codec.decode(codec.encode_calls(CHUNKS["rare and common"][0]))
+    assert chunk.codes(np.empty(0, np.int64)).shape == (0, 9)
+
+
+def test_codes__of_plain_rows_decompress_nothing(monkeypatch):
+    chunk = codec.decode(codec.encode_calls(CHUNKS["rare and common"][0]))
+    whole = chunk.codes()
+    read = []
+    decompressed = codec._decompressed
+    monkeypatch.setattr(codec, "_decompressed", lambda *it: read.append(it) or decompressed(*it))
+    plain, rest = np.flatnonzero(chunk.is_plain), np.flatnonzero(~chunk.is_plain)
+    assert (chunk.codes(plain) == whole[plain]).all()
+    assert not read
+    for rows, frames in ((rest[64:128], [1]), (rest[[0, 63, -1]], [0, 2]), (None, [0, 1, 2])):
+        chunk.codes(rows)
+        assert [frame.tobytes() for frame, _ in read] == [chunk.frames[i].tobytes() for i in frames]
+        read.clear()
+
+
+def test_packed__a_third_allele_among_some_rows_names_the_chunk():
+    calls = CHUNKS["multi-allelic"][0]
+    chunk = codec.decode(codec.encode_calls(calls))
+    with pytest.raises(DataError, match=r"variants 50 to 58 an allele code"):
+        chunk.packed(50, 59, np.array([2, 7]))
 
 
 @pytest.mark.parametrize("ploidy", [1, 3])
@@ -134,18 +220,36 @@ TURNED[:, :4] = [[0, 1], [1, 0], [1, 1], [1, 0]]
 TURNED[1, 4] = -1
 
 
+RARELY = np.zeros((3, 5, 2), np.int8)
+RARELY[1, :4] = HALF[0, :4]
+
+
 @pytest.mark.parametrize(
     ("calls", "wanted"),
     [
-        (HALF, "01 00 0200 02000000 05000000 01000000 00*12  4b57 f757  06000000 00ff"),
-        (TURNED, "01 01 0200 02000000 05000000 01000000 00*12  7600 7600  09000000 ffff"),
-        (HALF[:1, :3, :1], "01 02 0100 01000000 03000000 00000000 00*12  000001"),
+        (  # header; checksum; rows 0 and 1 are plain; exceptions; plain rows
+            HALF,
+            "01 00 0200 02000000 05000000 01000000 02000000  08ec07010000ff4b 03  06000000 00ff  4b57 f757",
+        ),
+        (
+            TURNED,
+            "01 01 0200 02000000 05000000 01000000 02000000  036b010000ffff76 03  09000000 ffff  7600 7600",
+        ),
+        (  # row 1 is plain; one frame of 13 bytes; plain row; the frame, whose block is not compressed
+            RARELY,
+            "01 00 0200 03000000 05000000 00000000 01000000  e7028c50ccafab2c"
+            " 02  0d000000  4b57  28b52ffd 20 04 210000 ff57ff57",
+        ),
+        (
+            HALF[:1, :3, :1],
+            "01 02 0100 01000000 03000000 00000000 00000000  28b52f0021031900  28b52ffd 20 03 190000 000001",
+        ),
     ],
 )
 def test_encode_calls__byte_by_byte(calls, wanted):
     # version 1 stays readable: other bytes need another version
-    data = b"GWPC" + bytes.fromhex(wanted.replace("00*12", "00" * 12))
-    assert codec.encode_calls(calls) == data
+    data = b"GWPC" + bytes.fromhex(wanted)
+    assert codec.encode_calls(calls).hex(" ") == data.hex(" ")
     assert (codec.decode(data).calls() == calls).all()
 
 
@@ -155,7 +259,40 @@ def damage(data, place, value):
     return bytes(out)
 
 
-WHOLE = codec.encode_calls(CHUNKS["phased, missing"][0])
+def resealed(data, place, value):
+    """Damage that the checksum does not show: what a wrong writer could make."""
+    return reference.sealed(damage(data, place, value))
+
+
+WHOLE = codec.encode_calls(CHUNKS["phased, missing"][0])  # 37 plain rows
+FRAMES = codec.encode_calls(CHUNKS["rare and common, phased, missing"][0])
+BITMAP = HEADER + (170 + 7) // 8
+FIRST_FRAME = FRAMES.index(b"\x28\xb5\x2f\xfd", BITMAP)
+HAPLOID = codec.encode_calls(CHUNKS["haploid"][0])
+EARLY, LATE, SUM = "ends \\d+ bytes early", "has \\d+ bytes too many", "the checksum of a chunk is wrong"
+
+
+# what a decompressor raises at a size that no memory holds; a store makes a DataError of each
+HUGE = ValueError, MemoryError, SystemError
+
+
+def with_frame(content, n_variants=3, n_samples=5):
+    """A chunk of rare variants whose only frame holds something else."""
+    frame = numcodecs.Zstd(1).encode(content) if isinstance(content, bytes) else bytes(content)
+    head = b"GWPC" + struct.pack("<BBHIIIIQ", 1, 0, 2, n_variants, n_samples, 0, 0, 0)
+    return reference.sealed(head + bytes((n_variants + 7) // 8) + struct.pack("<I", len(frame)) + frame)
+
+
+def huge_frame(size):
+    """A frame that says its content to have this size."""
+    return bytearray(
+        b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x21\x00\x00" + b"\xff\x57\xff\x57"
+    )
+
+
+def test_with_frame__makes_a_chunk_that_is_read():
+    assert (codec.decode(with_frame(b"\xff\x57" * 3)).calls() == 0).all()
+    assert (codec.decode(with_frame(huge_frame(4), 2)).calls() == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -166,17 +303,37 @@ WHOLE = codec.encode_calls(CHUNKS["phased, missing"][0])
         (damage(WHOLE, 0, 0x67), "not a chunk of packed genotypes"),
         (damage(WHOLE, 4, 0), "version 0; this genoweave reads version 1"),
         (damage(WHOLE, 4, 2), "version 2; this genoweave reads version 1: install a newer one"),
-        (damage(WHOLE, 5, 3), "mode|form"),
-        (damage(WHOLE, 5, 255), "mode|form"),
-        (damage(WHOLE, 6, 1), "ploidy"),
-        (damage(WHOLE, 8, 38), "bytes, wanted"),
-        (damage(WHOLE, 15, 1), "bytes, wanted"),
-        (damage(WHOLE, 16, WHOLE[16] + 1), "bytes, wanted"),
-        (WHOLE[:HEADER], f"has 0 bytes, wanted {len(WHOLE) - HEADER}"),
-        (WHOLE[:-1], f"has {len(WHOLE) - HEADER - 1} bytes, wanted {len(WHOLE) - HEADER}"),
-        (WHOLE + b"\0", f"has {len(WHOLE) - HEADER + 1} bytes, wanted {len(WHOLE) - HEADER}"),
-        (damage(WHOLE, HEADER + 37 * 17 + 3, 1), "an exception lies outside the chunk"),
-        (damage(codec.encode_calls(CHUNKS["haploid"][0]), 11, 1), "bytes, wanted"),
+        (damage(WHOLE, 5, 3), "form 3 with ploidy 2"),
+        (damage(WHOLE, 5, 255), "form 255 with ploidy 2"),
+        (damage(WHOLE, 6, 1), "form 1 with ploidy 1"),
+        (damage(WHOLE, 24, WHOLE[24] ^ 1), SUM),
+        (WHOLE[:HEADER], SUM),
+        (WHOLE[:-1], SUM),
+        (WHOLE + b"\1", SUM),
+        (reference.sealed(WHOLE[:HEADER]), EARLY),
+        (reference.sealed(WHOLE[:-1]), "ends 1 bytes early"),
+        (WHOLE + b"\0", "has 1 bytes too many"),
+        (reference.sealed(FRAMES[:-1]), "ends 1 bytes early"),
+        (reference.sealed(FRAMES + b"\0"), "has 1 bytes too many"),
+        (resealed(WHOLE, 8, 41), rf"{EARLY}|outside the chunk"),  # variants, up to 2**32
+        (resealed(WHOLE, 11, 255), EARLY),
+        (resealed(WHOLE, 15, 255), EARLY),  # samples
+        (resealed(WHOLE, 16, WHOLE[16] - 1), LATE),  # exceptions
+        (resealed(WHOLE, 16, WHOLE[16] + 1), "ends 6 bytes early|outside the chunk"),
+        (resealed(WHOLE, 19, 255), EARLY),
+        (resealed(WHOLE, 20, 36), "count of plain rows"),
+        (resealed(WHOLE, 23, 255), "count of plain rows"),
+        (resealed(WHOLE, HEADER, 0xFE), "count of plain rows"),
+        (resealed(FRAMES, 20, FRAMES[20] + 1), "count of plain rows"),
+        (resealed(FRAMES, BITMAP, FRAMES[BITMAP] + 1), "ends 1 bytes early"),  # sizes of frames
+        (resealed(FRAMES, BITMAP, FRAMES[BITMAP] - 1), "has 1 bytes too many"),
+        (resealed(FRAMES, BITMAP + 3, 255), EARLY),
+        (resealed(WHOLE, HEADER + 5 + 3, 1), "an exception lies outside the chunk"),
+        (resealed(HAPLOID, 11, 255), "a frame holds 90 bytes, wanted"),
+        (resealed(HAPLOID, 11, 1), "a frame holds 90 bytes, wanted"),
+        (resealed(HAPLOID, 12, 11), "a frame holds 90 bytes, wanted"),
+        (resealed(HAPLOID, 12, 9), "a frame holds 90 bytes, wanted"),
+        (reference.sealed(HAPLOID[:HEADER]), "invalid input"),
     ],
 )
 def test_decode__damaged_bytes_are_refused(data, message):
@@ -184,17 +341,75 @@ def test_decode__damaged_bytes_are_refused(data, message):
         codec.decode(data)
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xff\x57" * 2,
+        b"\xff\x57" * 4,
+        b"\xff",
+        b"",
+        huge_frame(7),
+        huge_frame(5),
+        huge_frame(2**40),
+        huge_frame(2**62),
+        huge_frame(2**64 - 2),
+        bytearray(b"no frame"),
+        bytearray(),
+    ],
+)
+def test_codes__a_frame_of_another_size_is_refused(frame):
+    chunk = codec.decode(with_frame(frame))
+    for rows in (None, np.array([1])):
+        with pytest.raises(HUGE):
+            chunk.codes(rows)
+
+
+def test_codes__frames_that_changed_places_are_refused():
+    whole = codec.encode_calls(CHUNKS["rare"][0])  # frames of 64, 64 and 2 rows
+    first, _, last = struct.unpack_from("<3I", whole, HEADER + 17)
+    at = HEADER + 17 + 12
+    sizes = struct.pack("<3I", last, *struct.unpack_from("<2I", whole, HEADER + 17)[1:], first)
+    body = whole[len(whole) - last :] + whole[at + first : len(whole) - last] + whole[at : at + first]
+    chunk = codec.decode(reference.sealed(whole[: HEADER + 17] + sizes + body))
+    with pytest.raises(ValueError, match="a frame holds 18 bytes, wanted 576"):
+        chunk.codes()
+
+
+@pytest.mark.parametrize("name", ["all missing", "half calls", "rare", "phased, missing", "haploid"])
+def test_decode__every_flipped_bit_of_the_body_is_refused(name):
+    whole = codec.encode_calls(CHUNKS[name][0][:70, :9])
+    for bit in range(8 * 24, 8 * len(whole)):  # from the checksum on
+        with pytest.raises(ValueError, match="checksum"):
+            codec.decode(damage(whole, bit // 8, whole[bit // 8] ^ 1 << bit % 8))
+
+
+@pytest.mark.parametrize("name", ["all missing", "half calls", "rare", "phased, missing", "haploid"])
+def test_decode__every_cut_is_refused(name):
+    whole = codec.encode_calls(CHUNKS[name][0][:70, :9])
+    for end in range(len(whole)):
+        with pytest.raises(ValueError, match=r"checksum|not a chunk"):
+            codec.decode(whole[:end])
+
+
+def calls_within_bounds(data):
+    try:
+        chunk = codec.decode(data)
+        if np.prod([float(n) for n in chunk.shape]) > 1e7:
+            return  # a store refuses it by its shape
+        assert chunk.calls().size == np.prod(chunk.shape)
+    except HUGE:
+        pass
+
+
 @given(st.sampled_from(sorted(CHUNKS)), st.data())
 def test_decode__any_damage_is_refused_or_read_within_bounds(name, data):
     whole = bytearray(codec.encode_calls(CHUNKS[name][0]))
     for _ in range(data.draw(st.integers(1, 3))):
-        whole[data.draw(st.integers(0, min(len(whole), HEADER + 8) - 1))] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.integers(0, len(whole)) | st.just(len(whole)))
-    try:
-        chunk = codec.decode(bytes(whole[:cut]))
-    except ValueError:
-        return
-    assert chunk.calls().size == np.prod(chunk.shape)
+        place = data.draw(st.integers(4, min(len(whole), HEADER + 60) - 1) | st.integers(4, len(whole) - 1))
+        whole[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(HEADER, len(whole)) | st.just(len(whole)))
+    calls_within_bounds(bytes(whole[:cut]))
+    calls_within_bounds(reference.sealed(bytes(whole[:cut])))
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int64, np.float32])
@@ -244,7 +459,7 @@ def new_array(path, calls, chunks, *, unphased=False):
         chunks=chunks,
         dtype="i1",
         filters=[codec.PackedCalls(unphased=unphased)],
-        compressor=numcodecs.Zstd(1),
+        compressor=None,
         fill_value=None,
     )
 

@@ -61,7 +61,7 @@ def _report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         (folder / "report/index.html").write_text("drawn")
         return folder / "report/index.html"
 
-    monkeypatch.setattr("genoweave.pipeline.run.write_report", write)
+    monkeypatch.setattr("genoweave.report.write_report", write)
 
 
 @pytest.fixture
@@ -142,16 +142,16 @@ def test_changed_components__redo_those_who_read_them(own_cohort: Cohort, own: W
 
 
 def test_changed_parameter__that_changes_no_result_stops_there(own_cohort: Cohort, own: Watched) -> None:
-    """`n_passes` belongs to another solver: the components are the same, and what follows is kept."""
-    found = own.run(values(own_cohort, **QUICK, pca={"n_passes": 9}))
+    """`max_passes` belongs to another solver: the components are the same, and what follows is kept."""
+    found = own.run(values(own_cohort, **QUICK, pca={"max_passes": 9}))
     assert done_again(found) in (["pca"], ["pca", "release"])
 
 
 def test_changed_parameter__is_what_the_release_says(own_cohort: Cohort, own: Watched) -> None:
     """The release's manifest names the parameters of this run, also where they changed no file of it."""
-    own.run(values(own_cohort, **QUICK, pca={"n_passes": 9}, kinship={"min_kinship": 0.1}))
+    own.run(values(own_cohort, **QUICK, pca={"max_passes": 9}, kinship={"min_kinship": 0.1}))
     said = json.loads((own.folder / "release/manifest.json").read_text())["parameters"]
-    assert said["pca"]["n_passes"] == 9
+    assert said["pca"]["max_passes"] == 9
     assert said["kinship"]["min_kinship"] == 0.1
 
 

@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 import zarr
 from bed_reader import to_bed
-from threadpoolctl import threadpool_limits
 
 from genoweave.io.cohort import open_cohort
 from genoweave.io.store import write
-from genoweave.methods.pca import PCA, pca
 from genoweave.pipeline.run import run
 from tests.small_cohort import (
     Cohort,
@@ -25,6 +22,7 @@ from tests.small_cohort import (
     run_command,
     values,
     write_config,
+    write_sample_major,
 )
 
 OFF = off("evaluation")
@@ -53,24 +51,10 @@ def test_whole_run__twice_is_the_same_to_the_byte(cohort: Cohort, finished: Path
             assert files_of(again / "report")[name] == files_of(finished / "report")[name]
 
 
-@pytest.mark.parametrize("chunks", [(64, 32), (4096, 4096), (50, 1000)])
+@pytest.mark.parametrize("chunks", [(50, 1000), (4096, 37)])
 def test_chunks__change_no_released_byte(cohort: Cohort, plain: Path, tmp_path: Path, chunks: tuple) -> None:
     storage = {"variant_chunk": chunks[0], "sample_chunk": chunks[1]}
     check_same_run(other_run(cohort, tmp_path, storage=storage), plain, same_chunks=False)
-
-
-def as_sample_major(cohort: Cohort, prefix: Path) -> Path:
-    """The same fileset with the .bed in sample-major order, as PLINK 1.0 wrote it by default."""
-    codes = np.array([3, 2, 0, 1], np.uint8)  # A1 count 0, 1, 2 and missing
-    packed = codes[np.where(cohort.dosage < 0, 3, cohort.dosage)]
-    padded = np.zeros((len(packed), -(-packed.shape[1] // 4) * 4), np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    quads = padded.reshape(len(packed), -1, 4)
-    rows = (quads << np.array([0, 2, 4, 6], np.uint8)).sum(axis=2).astype(np.uint8)
-    Path(f"{prefix}.bed").write_bytes(b"\x6c\x1b\x00" + rows.tobytes())
-    for ending in (".bim", ".fam"):
-        shutil.copy(f"{cohort.prefix}{ending}", f"{prefix}{ending}")
-    return prefix
 
 
 def as_zarr(cohort: Cohort, store: Path) -> Path:
@@ -87,7 +71,7 @@ def as_zip(cohort: Cohort, folder: Path) -> Path:
 
 
 FORMATS = {
-    "sample-major .bed": lambda c, folder: as_sample_major(c, folder / "samplewise"),
+    "sample-major .bed": lambda c, folder: write_sample_major(c.dosage, c.prefix, folder / "samplewise"),
     ".bed file": lambda c, folder: Path(f"{c.prefix}.bed"),
     "VCF Zarr": lambda c, folder: as_zarr(c, folder / "people.vcz"),
     "VCF Zarr zip": as_zip,
@@ -135,23 +119,6 @@ def test_one_core__changes_no_byte(cohort: Cohort, plain: Path, tmp_path: Path) 
     done = run_command("run", config, "--out", folder, "--quiet", cores=1)
     assert done.returncode == 0, done.stderr
     check_same_run(folder, plain)
-
-
-def test_randomized_solver__does_not_depend_on_blas_threads() -> None:
-    """Matrices of a size at which OpenBLAS uses a second thread, which the small cohort's are not."""
-    rng = np.random.default_rng(5)
-    dosage = rng.binomial(2, rng.uniform(0.1, 0.9, (1000, 1)), (1000, 1500)).astype(np.int8)
-    calls = np.stack([dosage > 0, dosage > 1], axis=2).astype(np.int8)
-    ids = np.arange(1500).astype(str).astype(object)
-    ds = xr.Dataset(
-        {"call_genotype": (("variants", "samples", "ploidy"), calls), "sample_id": ("samples", ids)}
-    )
-    params = PCA(n_components=150, solver="randomized", n_passes=2, ld_prune=False)
-    many = pca(ds, params)
-    with threadpool_limits(1):
-        one = pca(ds, params)
-    for name in ("variant_pca_loading", "sample_pca_projection", "pca_eigenvalue"):
-        np.testing.assert_array_equal(many[name].values, one[name].values)
 
 
 @pytest.mark.distributed

@@ -1,8 +1,11 @@
-"""A chunk of packed calls, read and written call by call from its published description (docs/storage.md)."""
+"""A chunk of packed calls, read call by call from its published description (docs/storage.md)."""
 
 import struct
 
-HEADER = struct.Struct("<4sBBHIII12x")
+from numcodecs import Zstd
+
+HEADER = struct.Struct("<4sBBHIIIIQ")
+FRAME_ROWS = 64
 CALL = (  # of code 0 to 3, in form 0 and form 1
     {0: (1, 1), 1: (-1, -1), 2: (0, 1), 3: (0, 0)},
     {0: (0, 0), 1: (1, 0), 2: (0, 1), 3: (1, 1)},
@@ -12,30 +15,70 @@ PADDING = 1, 0
 
 def decode(data: bytes) -> list[list[list[int]]]:
     """The alleles of each call; refuses what the description does not allow."""
-    magic, version, form, ploidy, m, n, exceptions = HEADER.unpack_from(data)
+    magic, version, form, ploidy, m, n, exceptions, plain_rows, total = HEADER.unpack_from(data)
     assert (magic, version) == (b"GWPC", 1)
     body = data[HEADER.size :]
+    assert checksum(body) == total
     if form == 2:
-        alleles = iter(struct.unpack(f"<{m * n * ploidy}b", body))
-        assert exceptions == 0
+        assert (exceptions, plain_rows) == (0, 0)
+        alleles = iter(struct.unpack(f"<{m * n * ploidy}b", Zstd().decode(body)))
         return [[[next(alleles) for _ in range(ploidy)] for _ in range(n)] for _ in range(m)]
-    width = (n + 3) // 4
-    size = m * width
-    places = struct.unpack_from(f"<{exceptions}I", body, size)
-    exact = list(struct.iter_unpack("<bb", body[size + 4 * exceptions :]))
-    assert len(exact) == exceptions
-    assert list(places) == sorted(set(places))
     assert ploidy == 2
+    rows, places, exact = parts(body, m, (n + 3) // 4, exceptions, plain_rows)
     calls = []
-    for v in range(m):
-        codes = [body[v * width + s // 4] >> 2 * (s % 4) & 3 for s in range(4 * width)]
+    for row in rows:
+        codes = [row[s // 4] >> 2 * (s % 4) & 3 for s in range(4 * len(row))]
         assert all(code == PADDING[form] for code in codes[n:])
         calls.append([list(CALL[form][code]) for code in codes[:n]])
+    assert list(places) == sorted(set(places))
     for place, call in zip(places, exact, strict=True):
         coded = calls[place // n][place % n]
         assert coded == stands_for(call, form) != list(call)
         calls[place // n][place % n] = list(call)
     return calls
+
+
+def parts(body: bytes, m: int, width: int, exceptions: int, plain_rows: int) -> tuple[list, tuple, list]:
+    """The rows of codes, and the places and calls of the exceptions."""
+    at = 0
+
+    def take(size: int) -> bytes:
+        nonlocal at
+        at += size
+        assert at <= len(body)
+        return body[at - size : at]
+
+    bits = "".join(f"{byte:08b}"[::-1] for byte in take((m + 7) // 8))
+    is_plain = [bit == "1" for bit in bits[:m]]
+    assert sum(is_plain) == plain_rows
+    assert "1" not in bits[m:]
+    n_rest = m - plain_rows
+    n_frames = (n_rest + FRAME_ROWS - 1) // FRAME_ROWS
+    sizes = struct.unpack(f"<{n_frames}I", take(4 * n_frames))
+    places = struct.unpack(f"<{exceptions}I", take(4 * exceptions))
+    exact = list(struct.iter_unpack("<bb", take(2 * exceptions)))
+    plain = iter([take(width) for _ in range(plain_rows)])
+    rest = []
+    for i, size in enumerate(sizes):
+        frame = Zstd().decode(take(size))
+        assert len(frame) == min(FRAME_ROWS, n_rest - i * FRAME_ROWS) * width
+        rest += [frame[a : a + width] for a in range(0, len(frame), width)]
+    assert at == len(body)
+    compressed = iter(rest)
+    return [next(plain if stands else compressed) for stands in is_plain], places, exact
+
+
+def checksum(body: bytes) -> int:
+    """The sum of words times 1, 3, 5, ..., modulo 2**64."""
+    total = 0
+    for i in range(0, len(body), 8):
+        total += int.from_bytes(body[i : i + 8], "little") * (i // 4 + 1)
+    return total % 2**64
+
+
+def sealed(data: bytes) -> bytes:
+    """The same chunk with the checksum that its body has now."""
+    return data[: HEADER.size - 8] + checksum(data[HEADER.size :]).to_bytes(8, "little") + data[HEADER.size :]
 
 
 def stands_for(call: tuple[int, int], form: int) -> list[int]:

@@ -27,9 +27,9 @@ def qc(cohort: str, out: Path, ancestry: Path | None, ancestry_column: str | Non
     ds = open_labelled(cohort, ancestry, ancestry_column)
     with common.work("qc"):
         kept = filter_cohort(ds, params)
+        steps = pd.DataFrame(json.loads(kept.attrs["qc_steps"]))
+        write_tsv(steps, beside(out, ".qc.tsv"))
         save(kept, out)
-    steps = pd.DataFrame(json.loads(kept.attrs["qc_steps"]))
-    write_tsv(steps, beside(out, ".qc.tsv"))
     for line in cascade_lines(steps):
         common.say(line)
 

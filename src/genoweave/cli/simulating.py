@@ -66,13 +66,13 @@ def simulate(
         if unused:
             raise click.UsageError(f"--{unused[0].replace('_', '-')} goes with --model balding-nichols")
         ds = _founders(values, populations)
+    labels = {"sample_id": ds["sample_id"].values, "ancestry": ds["sample_ancestry"].values}
+    write_tsv(pd.DataFrame(labels), Path(f"{prefix}.ancestry.tsv"))
     with common.work("simulate"):
         if to == "plink" or (to is None and out.suffix == ".bed"):
             export(ds, "plink", prefix)
         else:
             save(ds, out)
-    labels = {"sample_id": ds["sample_id"].values, "ancestry": ds["sample_ancestry"].values}
-    write_tsv(pd.DataFrame(labels), Path(f"{prefix}.ancestry.tsv"))
     common.say(f"wrote {out}")
 
 

@@ -1,16 +1,16 @@
 """The array ``call_genotype`` of a store: its codec, and chunks read and written as they lie on disk.
 
-A chunk of packed genotypes goes from disk to kernel as 2-bit codes: fetched, decompressed, sliced. Through
-zarr's own indexing the same block would become int8 calls first, 8 times the bytes.
+A chunk of packed genotypes goes from disk to kernel as 2-bit codes. Through zarr's own indexing the same
+block would become int8 calls first, 8 times the bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from numcodecs import Blosc, Zstd
+from numcodecs import Blosc, blosc
 from numpy.typing import NDArray
 
 from genoweave.chunks import ranges
@@ -19,22 +19,19 @@ from genoweave.genotypes import Calls, Packed, Source, narrow_calls, packed_call
 from genoweave.io import codec
 from genoweave.kernels.packed import PAD_BYTE, copy_codes, width
 
+# Blosc's own threads put compressed blocks in the order in which they happen to end; without them the
+# same values are the same bytes.
+blosc.use_threads = False
+
 # What decompressors and our own decoder raise at damaged bytes, some of which promise sizes beyond memory.
 _DAMAGE = (RuntimeError, ValueError, OSError, MemoryError, SystemError, OverflowError)
-# A byte that is rare at the end of a chunk.
-_MARK = 0xEC
 # A batch of calls held by one task while it writes.
 _BATCH_BYTES = 256 * 2**20
 
 
 def packed_encoding(source: Source) -> dict[str, Any]:
-    """Return zarr's filter and compressor of packed calls.
-
-    zstd at level 1 packs 2.8 G genotypes a second to 1.3 bits each; lz4 3.9 G to 1.8 bits; int8 with
-    bitshuffle and zstd 5 (VCF Zarr's usual codec) 0.16 G to 1.4 bits. The checksum, 4 bytes a chunk, costs no
-    measurable time; without it half of all flipped bits would change genotypes unseen.
-    """
-    return {"filters": [codec.PackedCalls(unphased=source.is_unphased)], "compressor": Zstd(1, checksum=True)}
+    """Return zarr's filter and compressor of packed calls: the filter compresses by itself."""
+    return {"filters": [codec.PackedCalls(unphased=source.is_unphased)], "compressor": None}
 
 
 def standard_encoding() -> dict[str, Any]:
@@ -74,7 +71,9 @@ def write_block(array: Any, source: Source, v0: int, v1: int) -> None:
         block = source.read_packed(v0, v1, s0, s1)
         for a, b in ranges(s1 - s0, chunk_s):
             data = _chunk_bytes(block, a, b, chunk_v, chunk_s)
-            array.chunk_store[_key(array, v0 // chunk_v, (s0 + a) // chunk_s)] = array.compressor.encode(data)
+            if array.compressor is not None:  # somebody else's choice
+                data = array.compressor.encode(data)
+            array.chunk_store[_key(array, v0 // chunk_v, (s0 + a) // chunk_s)] = data
 
 
 def _chunk_bytes(block: Packed, a: int, b: int, chunk_v: int, chunk_s: int) -> bytes:
@@ -110,10 +109,11 @@ class ZarrCalls:
         """
         if self.is_packed:
             out = np.empty((v1 - v0, s1 - s0, self.shape[2]), np.int8)
-            for chunk, rows, columns, to in self._chunks(v0, v1, s0, s1):
-                out[to[0] - v0 :, to[1] - s0 :][: rows.stop - rows.start, : columns.stop - columns.start] = (
-                    chunk.calls()[rows, columns]
-                )
+            for i, j, rows, columns in self._chunks(v0, v1, s0, s1):
+                top, left = i * self.array.chunks[0], j * self.array.chunks[1]
+                calls = self._decoded(i, j, codec.Chunk.calls)[rows, columns]
+                a, c = top + rows.start - v0, left + columns.start - s0
+                out[a : a + len(calls), c : c + calls.shape[1]] = calls
             return out
         selection = slice(v0, v1), slice(s0, s1), slice(None)
         try:
@@ -126,63 +126,68 @@ class ZarrCalls:
         """Read a block of codes, chunk by chunk; see `genotypes.Source`."""
         if not self.is_packed:
             return packed_calls(self.read(v0, v1, s0, s1), v0)
-        out = None
-        for chunk, rows, columns, to in self._chunks(v0, v1, s0, s1):
-            top = to[0] - rows.start
-            codes = chunk.packed(top, min(self.shape[0], top + chunk.shape[0]))
-            count = columns.stop - columns.start
-            if count == chunk.shape[1] == s1 - s0 and rows.stop - rows.start == v1 - v0:
-                return codes[rows]  # the block is one chunk, or rows of it: nothing is copied (1.8 -> 4 G/s)
-            if out is None:
-                out = np.full((v1 - v0, width(s1 - s0)), PAD_BYTE, np.uint8)
-            copy_codes(codes[rows], columns.start, count, out[to[0] - v0 :], to[1] - s0)
-        return np.empty((v1 - v0, width(s1 - s0)), np.uint8) if out is None else out
+        return self._gather(np.arange(v0, v1), s0, s1)
 
-    def _chunks(
-        self, v0: int, v1: int, s0: int, s1: int
-    ) -> Iterator[tuple[codec.Chunk, slice, slice, tuple[int, int]]]:
-        """Yield the chunks under a block: the rows and columns of each, and where they begin in the array."""
+    def read_rows(self, variants: NDArray[np.int64], s0: int, s1: int) -> Packed:
+        """Read the codes of some variants, ascending; only what holds them is decompressed."""
+        if not self.is_packed:
+            first = int(variants[0])
+            return self.read_packed(first, int(variants[-1]) + 1, s0, s1)[variants - first]
+        return self._gather(variants, s0, s1)
+
+    def _gather(self, variants: NDArray[np.int64], s0: int, s1: int) -> Packed:
+        if len(variants) == 0 or s0 >= s1:
+            return np.empty((len(variants), width(s1 - s0)), np.uint8)
+        chunk_v, chunk_s = self.array.chunks[:2]
+        out = None
+        for i, j, rows, columns in self._chunks(int(variants[0]), int(variants[-1]) + 1, s0, s1):
+            a, b = np.searchsorted(variants, (i * chunk_v + rows.start, i * chunk_v + rows.stop))
+            if a == b:
+                continue
+            codes = self._packed(i, j, variants[a:b] - i * chunk_v)
+            count = columns.stop - columns.start
+            if count == chunk_s == s1 - s0 and b - a == len(variants):
+                return codes  # the block lies in one chunk and has all its samples: nothing is copied
+            if out is None:
+                out = np.full((len(variants), width(s1 - s0)), PAD_BYTE, np.uint8)
+            copy_codes(codes, columns.start, count, out[a:b], j * chunk_s + columns.start - s0)
+        return np.empty((0, width(s1 - s0)), np.uint8) if out is None else out
+
+    def _packed(self, i: int, j: int, rows: NDArray[np.int64]) -> Packed:
+        top, chunk_v = i * self.array.chunks[0], self.array.chunks[0]
+        wanted = None if len(rows) == chunk_v else rows
+        return self._decoded(i, j, lambda chunk: chunk.packed(top, min(self.shape[0], top + chunk_v), wanted))
+
+    def _chunks(self, v0: int, v1: int, s0: int, s1: int) -> Iterator[tuple[int, int, slice, slice]]:
+        """Yield the chunks (i, j) under a block, and the rows and columns of each that are in it."""
         chunk_v, chunk_s = self.array.chunks[:2]
         if v0 >= v1 or s0 >= s1:
             return
         for i in range(v0 // chunk_v, (v1 - 1) // chunk_v + 1):
             top = i * chunk_v
-            a, b = max(v0, top), min(v1, top + chunk_v)
+            rows = slice(max(v0, top) - top, min(v1, top + chunk_v) - top)
             for j in range(s0 // chunk_s, (s1 - 1) // chunk_s + 1):
                 left = j * chunk_s
-                c, d = max(s0, left), min(s1, left + chunk_s)
-                yield self._chunk(i, j), slice(a - top, b - top), slice(c - left, d - left), (a, c)
+                yield i, j, rows, slice(max(s0, left) - left, min(s1, left + chunk_s) - left)
 
-    def _chunk(self, i: int, j: int) -> codec.Chunk:
+    def _decoded(self, i: int, j: int, what: Callable[[codec.Chunk], NDArray[Any]]) -> NDArray[Any]:
+        """Fetch a chunk and return what is wanted of it, or name it if it is damaged."""
         array = self.array
-        top = i * int(array.chunks[0])
         try:
             data = array.chunk_store.get(_key(array, i, j))
             if data is None and array.fill_value is not None:
-                none = np.full(array.chunks, array.fill_value, np.int8)
-                return codec.decode(codec.encode_calls(none))
-            if data is None:
+                data = codec.encode_calls(np.full(array.chunks, array.fill_value, np.int8))
+            elif data is None:
                 raise ValueError(f"chunk {_key(array, i, j)} is not there")
-            chunk = codec.decode(self._decompressed(data))
+            elif array.compressor is not None:
+                data = array.compressor.decode(data)
+            chunk = codec.decode(data)
             if chunk.shape != tuple(array.chunks):
                 raise ValueError(f"its shape is {chunk.shape}, wanted {tuple(array.chunks)}")
+            return what(chunk)
         except _DAMAGE as error:
+            top = i * int(array.chunks[0])
             raise self._damaged(top, min(self.shape[0], top + array.chunks[0]), error) from None
-        return chunk
-
-    def _decompressed(self, data: Any) -> NDArray[np.uint8]:
-        """Return a chunk's bytes, writable: numba compiles every kernel anew for read-only arrays."""
-        if self.array.compressor is None:
-            return np.frombuffer(bytearray(data), np.uint8)
-        usual = np.empty(codec.packed_size(*self.array.chunks[:2]), np.uint8)
-        usual[-1] = _MARK
-        try:
-            self.array.compressor.decode(data, out=usual)
-        except ValueError:  # it has exceptions, or is plain or damaged
-            usual[-1] = _MARK
-        if usual[-1] == _MARK:  # perhaps it is too short to have reached the end: look closer
-            return np.frombuffer(bytearray(self.array.compressor.decode(data)), np.uint8)
-        return usual
 
     def _damaged(self, v0: int, v1: int, error: Exception) -> DataError:
         reason = str(error) or "it promises more than the memory holds"

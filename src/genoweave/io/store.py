@@ -16,7 +16,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from numcodecs import Blosc, VLenUTF8, blosc
+from numcodecs import Blosc, VLenUTF8
 
 from genoweave.chunks import ranges
 from genoweave.errors import DataError, StoreError
@@ -25,10 +25,6 @@ from genoweave.genotypes import ArraySource, Source, as_dask, source_of
 from genoweave.io.calls import ZarrCalls, packed_encoding, read_filled, standard_encoding, write_block
 from genoweave.io.files import disk_errors, remove, write_atomic
 from genoweave.schema import VARIABLES, describe
-
-# Blosc's own threads put compressed blocks in the order in which they happen to end; without them the
-# same values are the same bytes.
-blosc.use_threads = False
 
 VCF_ZARR_VERSION = "0.4"
 # The layout of a store that others read: VCF Zarr's usual chunks, whatever a run worked in.

@@ -111,7 +111,7 @@ class BitPlanes:
 
     def write_pieces(self, tile: int, strip: int, planes: Words, rows: Words) -> None:
         """Write what a block of samples has in one tile: uint64 (strips, ...) each."""
-        with self.path.open("r+b", buffering=0) as file:
+        with self.path.open("r+b") as file:  # buffered: an unbuffered write may stop short
             for k in range(len(rows)):
                 for half, pieces in ((0, planes), (self.size // 2, rows)):
                     file.seek(self._place(strip + k, tile) + half)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -101,12 +102,12 @@ class FolderCheckpoints:
     def load(self, label: str) -> tuple[int, dict[str, Any]] | None:
         """Return (items done, state) if it was saved and can be read."""
         try:
-            with np.load(self._file(label)) as saved:
+            with self._file(label).open("rb") as file, np.load(file) as saved:
                 state: dict[str, Any] = {n[2:]: saved[n] for n in saved.files if n.startswith("a.")}
                 state |= {n[2:]: [saved[n]] for n in saved.files if n.startswith("l.")}
                 state |= {n[2:]: [] for n in saved.files if n.startswith("e.")}
                 return int(saved["done"]), state
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
 
     def save(self, label: str, done: int, state: dict[str, Any], *, final: bool) -> None:

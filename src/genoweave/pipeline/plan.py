@@ -22,7 +22,13 @@ _BATCH_BYTES = 256 * 2**20  # codes that a task holds of one batch while a store
 _BLOCK_BYTES = 2**24  # blocks that are read and counted, and their copies
 _KING_BYTES = 75 * 2**20  # a task of `king`, whatever the cohort
 _CSV_BLOCK = 2**24  # genotypes that a task formats
+_BED_BLOCK = 2**26  # genotypes that a task packs for a .bed file
+_PUBLIC_CHUNK = 1000  # variants of a released store's chunk
 _EXACT_SAMPLES, _EXACT_VARIANTS = 4000, 8192
+_STRIP = 1024  # rows of a Gram matrix that a task makes
+# Tiles of variants that a task of `king` holds; of more it takes half the samples on each side.
+_KING_TILES = 16
+_ROUNDS = 4  # of drawing donors; more are rare
 _LANCZOS_COLUMNS = 1600  # that a basis is taken to have when it has converged
 
 
@@ -136,29 +142,34 @@ class _Costs:
     def qc(self) -> StagePlan:
         king = self.slots * _KING_BYTES if self.config.qc.king_cutoff is not None else 0
         memory = max(self.counting(self.n), self.writing(self.n, self.n), king)
-        tasks = 2 * self.tiles + self.batches
+        tasks = 2 * self.tiles + self.tiles // 4 + 1 + self.batches
         if self.config.qc.king_cutoff is not None:
-            tasks += king_tasks(self.n)
+            tasks += king_tasks(self.n, self.m)
         return self.stage("qc", tasks, 3 * self.disk(self.n), self.disk(self.n), memory)
 
     def pca(self) -> StagePlan:
         k, side = self.config.pca.n_components, min(self.n, self.m)
-        if self.n <= min(self.m, _EXACT_SAMPLES):  # Gram matrix of samples, LAPACK's copy and a task's strip
+        exact, score_tasks = self.config.pca.solver != "randomized", _product_tasks(self.n)
+        tasks = 3 * self.tiles + score_tasks  # frequencies, linkage, the scratch copy; scores
+        # a Gram matrix of samples, LAPACK's copy and a task's strip
+        if exact and self.n <= min(self.m, _EXACT_SAMPLES):
             passes, matrix, task = 3, 20 * side**2, 8 * TILE_VARIANTS * self.n
-        elif self.m <= _EXACT_VARIANTS:  # of variants, float32, and the basis; strips of integers
+            tasks += -(-self.n // _STRIP) + self.tiles
+        # of variants, float32, and the basis; strips of integers
+        elif exact and self.m <= _EXACT_VARIANTS:
             passes, matrix, task = self.tiles + 2, 4 * side**2 + 8 * side**2 // 2, 16 * TILE_VARIANTS * self.m
+            tasks += -(-self.m // _STRIP)
         else:
             columns = min(side, max(_LANCZOS_COLUMNS, 8 * k))
-            passes, matrix, task = columns // 32, 8 * side * columns, 8 * TILE_VARIANTS * 4096
+            passes, matrix, task = columns // 32 + 1, 8 * side * columns, 8 * TILE_VARIANTS * 4096
+            tasks += passes * (_product_tasks(self.m) + score_tasks)
         memory = (
             matrix
             + 3 * self.scores
             + 16 * k * self.m
             + self.slots * (task + self.tile(self.n) + _BLOCK_BYTES)
         )
-        return self.stage(
-            "pca", passes * self.tiles, passes * self.disk(self.n), 8 * k * (self.n + self.m), memory
-        )
+        return self.stage("pca", tasks, passes * self.disk(self.n), 8 * k * (self.n + self.m), memory)
 
     def ancestry(self) -> StagePlan:
         return self.stage("ancestry", 1, self.scores, 100 * self.n, 400 * self.n)
@@ -167,7 +178,8 @@ class _Costs:
         held = self.tile(self.n) + self.tile(self.made) + _BLOCK_BYTES
         judged = self.waiting * 8 * self.made * (self.config.synthesis.filter_components + 2)
         memory = max(self.slots * held + judged, self.writing(self.made, self.n)) + 500 * self.made
-        tasks = 2 * self.tiles + self.batches
+        real = (self.n // 2**15 + 1) * (self.tiles // 2 + 1)
+        tasks = real + min(_ROUNDS, self.config.synthesis.max_rounds) * self.tiles + self.batches
         return self.stage("synthesis", tasks, 4 * self.disk(self.n), self.disk(self.made), memory)
 
     def phenotype(self) -> StagePlan:
@@ -194,18 +206,22 @@ class _Costs:
         planes = people * self.m // 2
         blocks = -(-people // TILE_SAMPLES)
         memory = self.slots * _KING_BYTES + 200 * people
-        return self.stage("kinship", king_tasks(people), planes * blocks, planes, memory)
+        tasks = king_tasks(people, self.m) + 8 * self.family // 50_000 + 1  # and listed pairs
+        return self.stage("kinship", tasks, planes * blocks, planes, memory)
 
     def validate(self) -> StagePlan:
         memory = self.counting(max(self.made, self.n)) + 400 * (self.made + self.n)
         memory += 16 * 25 * (self.made + self.n) + self.slots * 8 * TILE_VARIANTS * 4096
         read = self.disk(self.n) + 2 * self.disk(self.made)
         written = 80 * self.m * self.groups
-        return self.stage("validate", 3 * self.tiles, read, written, memory + 300 * self.m * self.groups)
+        tasks = 2 * self.tiles + _product_tasks(self.made)
+        return self.stage("validate", tasks, read, written, memory + 300 * self.m * self.groups)
 
     def release(self) -> StagePlan:
         people = self.made + self.family
-        tasks = -(-people * self.m // _CSV_BLOCK) + 2 * self.batches
+        lines, rows = max(1, _CSV_BLOCK // self.m), max(1, _BED_BLOCK // max(1, self.made))
+        tasks = -(-self.made // lines) - (-self.family // lines)
+        tasks += -(-self.m // rows) - (-self.m // _PUBLIC_CHUNK) + self.tiles
         written = 2 * people * self.m + 2 * self.disk(self.made)
         memory = (
             self.slots + self.waiting
@@ -213,10 +229,16 @@ class _Costs:
         return self.stage("release", tasks, 3 * self.disk(people), written, memory)
 
 
-def king_tasks(people: int) -> int:
-    """Return the tasks of the pass over all pairs."""
-    blocks = -(-people // TILE_SAMPLES)
-    return blocks * (blocks + 1) // 2
+def king_tasks(people: int, variants: int) -> int:
+    """Return the tasks that write bit-planes and pass over all pairs."""
+    tiles = -(-variants // TILE_VARIANTS)
+    blocks = -(-people // (TILE_SAMPLES if tiles <= _KING_TILES else TILE_SAMPLES // 2))
+    return tiles * -(-people // 2**15) + blocks * (blocks + 1) // 2
+
+
+def _product_tasks(rows: int) -> int:
+    """Return the tasks of a product of the genotypes with some columns, at most."""
+    return 16 + rows // 4096
 
 
 def _enabled(config: RunConfig, stage: str) -> bool:

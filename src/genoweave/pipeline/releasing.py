@@ -52,11 +52,18 @@ def release(run: Context) -> dict[str, Any]:
     _write_truth(run, ds, columns, building / "truth")
     files.write_tsv(files.variants_table(ds, columns), building / "variants.tsv")
     write_atomic(building / "README.md", first_page(run, ds))
-    (building / ".token").unlink()
+    _sweep(building)
     files.write_manifest(building, _facts(run, ds))
     remove(folder)
     building.rename(folder)
     return {"files": sum(1 for _ in folder.iterdir())}
+
+
+def _sweep(building: Path) -> None:
+    """Remove the token, and the journals of a run that was killed as it ended a file."""
+    for journal in building.glob("*.journal"):
+        journal.unlink()
+    (building / ".token").unlink()
 
 
 def _start(building: Path, token: str) -> None:

@@ -58,7 +58,7 @@ class PackedFile(PackedSource):
 
     def write_rows(self, v0: int, codes: NDArray[np.uint8]) -> None:
         """Write some variants of all samples."""
-        with self.path.open("r+b", buffering=0) as file:
+        with self.path.open("r+b") as file:  # buffered: an unbuffered write may stop short
             for start, stop in ranges(self.shape[1], _SAMPLES):
                 width = _row_bytes(stop - start)
                 piece = np.full((len(codes), width), PAD_BYTE, np.uint8)
