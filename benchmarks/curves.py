@@ -29,6 +29,11 @@ QC_SAMPLE_SHARE = 184_712 / 245_394
 QC_VARIANT_SHARE = 7_180 / 202_959
 SYNTHETIC, RELATIVES = 30_000, 4_200
 EFFICIENCY = 0.8  # of many cores against two: waiting for storage and for the last tasks
+# Beyond so many variants components come from block Lanczos on the genotypes, which the runs did not use: 2
+# products of all genotypes with 2,500 columns in all (200 components), at the rate of the kernel for them.
+MOST_GRAM_VARIANTS = 8_192
+STREAMED_COLUMNS = 2_500
+STREAMED_PER_SECOND = 79e9  # genotypes x columns
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,9 @@ def predict(model: dict[str, NDArray[np.float64]], size: Size, cores: int) -> pd
     for stage in (name for name in TERMS if name in model):
         seconds = model[stage] * features(stage, size)
         spread = np.array([spreads for _, spreads, _ in TERMS[stage]])
+        if stage == "pca" and size.qc_variants > MOST_GRAM_VARIANTS:
+            streamed = 2 * size.qc_samples * size.qc_variants * STREAMED_COLUMNS / STREAMED_PER_SECOND
+            seconds, spread = np.array([seconds[0], streamed]), np.array([False, True])
         wall = seconds[spread].sum() / (cores * efficiency) + seconds[~spread].sum()
         rows.append({"stage": stage, "cpu_seconds": seconds.sum(), "wall_seconds": wall})
     table = pd.DataFrame(rows)

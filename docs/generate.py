@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-import pandas as pd
 from pydantic import BaseModel
 
 from genoweave.cli.app import COMMANDS
@@ -24,14 +23,13 @@ from genoweave.pipeline.stages import STAGES
 from genoweave.schema import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "docs"))
+
+import measurements  # noqa: E402  (it lies beside this file)
+from measurements import table  # noqa: E402
+
 PART = re.compile(r"(?<=<!-- generated: )(?P<name>[\w-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 KINDS = {"i": "integer", "f": "float64", "b": "bool", "O": "str"}
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Lay out a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
 def variables() -> str:
@@ -89,40 +87,6 @@ def presets() -> str:
         for key, value in values.items()
     ]
     return table(["preset", "key", "value", "default (paper)"], rows)
-
-
-def measured() -> str:
-    """Saved benchmark runs: the machine of each, and a table of its stages."""
-    saved = pd.read_csv(ROOT / "benchmarks" / "results" / "stages.csv")
-    runs = saved.groupby(["samples", "variants", "workers", "date"], sort=False)
-    return "\n".join(f"{machine(run.iloc[0])}\n\n{times(run)}" for _, run in runs)
-
-
-def machine(run: pd.Series) -> str:
-    """Describe a benchmark run in a line."""
-    where = "threads" if run["workers"] == 0 else f"{run['workers']} worker processes"
-    return (
-        f"**{run['samples']:,} samples, {run['variants']:,} variants**, {where}; {run['system']}, "
-        f"{run['cores']} cores, {run['memory_gb']:.0f} GB; genoweave {run['genoweave']}, {run['date']}:"
-    )
-
-
-def times(run: pd.DataFrame) -> str:
-    """Lay out the stages of a benchmark run."""
-    rows = [
-        [
-            str(row["stage"]),
-            f"{row['wall_seconds']:.2f}",
-            f"{row['cpu_seconds']:.2f}",
-            f"{row['peak_mb']:,.0f}",
-            "" if pd.isna(row["genotypes"]) else f"{row['genotypes'] / 1e6:,.1f}",
-            "" if pd.isna(row["genotypes"]) else f"{row['genotypes_per_second'] / 1e6:,.1f}",
-        ]
-        for row in run.to_dict("records")
-    ]
-    total = [f"{run[name].sum():.2f}" for name in ("wall_seconds", "cpu_seconds")]
-    head = ["stage", "wall (s)", "CPU (s)", "peak memory (MB)", "genotypes (M)", "genotypes (M/s)"]
-    return table(head, [*rows, ["all", *total, "", "", ""]])
 
 
 def default_of(section: str, key: str) -> Any:
@@ -216,7 +180,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "configuration": configuration,
     "presets": presets,
     "simulation": simulation,
-    "measured": measured,
+    "paper-scale": measurements.paper_scale,
+    "against": measurements.against,
+    "prediction": measurements.prediction,
 }
 PAGES = (
     "README.md",

@@ -14,11 +14,12 @@ import xarray as xr
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.packed_calls import sealed
 from zarr.core import Array
 
 from genoweave import cohorts
 from genoweave.errors import DataError
-from genoweave.genotypes import ArraySource, as_dask, packed_calls, source_of
+from genoweave.genotypes import ArraySource, SelectedSource, as_dask, packed_calls, read_rows, source_of
 from genoweave.io import codec, store
 from genoweave.io.calls import ZarrCalls
 from genoweave.io.cohort import open_cohort
@@ -90,10 +91,59 @@ def test_read_packed__equals_packing_what_is_read(stores, kind, writer, variants
     assert (source.read_packed(*variants, *samples) == packed_calls(calls)).all()
 
 
+@pytest.mark.parametrize("writer", ["packed", "standard", "other"])
+@pytest.mark.parametrize("kind", KINDS)
+@given(variants=st.sets(st.integers(0, M - 1), min_size=1), samples=ranges_of(N))
+def test_read_rows__equals_rows_of_the_block(stores, kind, writer, variants, samples):
+    source = calls_at(stores / f"{kind}, {writer}")
+    rows = np.array(sorted(variants))
+    wanted = packed_calls(KINDS[kind][rows, slice(*samples)])
+    assert (source.read_rows(rows, *samples) == wanted).all()
+    assert (read_rows(source, rows, *samples) == wanted).all()
+
+
+def test_read_rows__only_the_chunks_that_hold_them(stores, tmp_path):
+    shutil.copytree(stores / "phased, missing, packed", tmp_path / "x")
+    source = calls_at(tmp_path / "x")
+    for name in ("1.0.0", "1.1.0", "2.4.0"):
+        (tmp_path / "x" / "call_genotype" / name).unlink()
+    rows = np.array([3, 31, 64, 89])
+    wanted = packed_calls(KINDS["phased, missing"][rows, 7:39])
+    assert (source.read_rows(rows, 7, 39) == wanted).all()
+    with pytest.raises(DataError, match="variants 64 to 89 cannot be read"):
+        source.read_rows(rows, 7, 41)
+
+
+@pytest.mark.parametrize(
+    "source", [ArraySource(PHASED), SelectedSource(ArraySource(PHASED), np.arange(M), np.arange(N))]
+)
+@pytest.mark.parametrize("rows", [[0], [5, 6, 7], [0, 40, 89]])
+def test_read_rows__of_sources_that_cannot(source, rows):
+    wanted = packed_calls(PHASED[rows, 3:20])
+    assert (read_rows(source, np.array(rows), 3, 20) == wanted).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    variants=st.sets(st.integers(0, M - 1), min_size=1, max_size=12),
+    samples=st.sets(st.integers(0, N - 1), min_size=1),
+    data=st.data(),
+)
+def test_selected_source__sparse_rows_of_several_chunks(stores, kind, variants, samples, data):
+    rows, columns = np.array(sorted(variants)), np.array(sorted(samples))
+    source = SelectedSource(calls_at(stores / f"{kind}, packed"), rows, columns)
+    wanted = KINDS[kind][np.ix_(rows, columns)]
+    (v0, v1), (s0, s1) = data.draw(ranges_of(len(rows))), data.draw(ranges_of(len(columns)))
+    assert (source.read_packed(v0, v1, s0, s1) == packed_calls(wanted[v0:v1, s0:s1])).all()
+    assert (source.read(v0, v1, s0, s1) == wanted[v0:v1, s0:s1]).all()
+    some = np.array(sorted(data.draw(st.sets(st.integers(0, len(rows) - 1), min_size=1))))
+    assert (read_rows(source, some, s0, s1) == packed_calls(wanted[some, s0:s1])).all()
+
+
 def test_stores__hold_every_form_of_a_chunk(stores):
     modes = set()
     for path in stores.glob("*, packed/call_genotype/*.*.0"):
-        chunk = codec.decode(numcodecs.Zstd().decode(path.read_bytes()))
+        chunk = codec.decode(path.read_bytes())
         modes.add((chunk.mode, len(chunk.where) > 0))
     assert modes == {(0, False), (0, True), (1, False), (1, True), (2, False)}
 
@@ -163,10 +213,11 @@ class Computed(ArraySource):
 def test_write__the_bytes_are_those_of_the_filter(bed, chunks, tmp_path):
     store.write(bed, tmp_path / "x", chunks)
     array = zarr.open_group(str(tmp_path / "x"), mode="r")["call_genotype"]
+    assert array.compressor is None
     for name in array.chunk_store.listdir("call_genotype"):
         if name.startswith("."):
             continue
-        data = bytes(array.compressor.decode(array.chunk_store[f"call_genotype/{name}"]))
+        data = bytes(array.chunk_store[f"call_genotype/{name}"])
         chunk = codec.decode(data)
         assert chunk.shape == array.chunks
         assert codec.encode_calls(chunk.calls()) == data
@@ -237,20 +288,46 @@ def test_read_packed__chunks_that_cut_the_calls(tmp_path):
 
 def other_chunk(n_variants, n_samples, byte=PAD_BYTE):
     codes = np.full((n_variants, width(n_samples)), byte, np.uint8)
-    return numcodecs.Zstd(1).encode(codec.encode_packed(codes, n_samples))
+    return codec.encode_packed(codes, n_samples)
+
+
+def promising(data, place, value):
+    """A chunk whose head says something else, with a checksum that does not show it."""
+    return sealed(data[:place] + value + data[place + len(value) :])
+
+
+def with_frame(data, frame):
+    """A chunk of 32 variants whose only frame holds something else, or of plain calls likewise."""
+    head = data[:16] + bytes(16)
+    if data[5] == codec.PLAIN:
+        return sealed(head + frame)
+    return sealed(head + bytes(4) + len(frame).to_bytes(4, "little") + frame)
+
+
+def huge_frame(size):
+    return b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x21\x00\x00" + b"\xff" * 4
 
 
 DAMAGE = {
     "empty": lambda data: b"",
     "cut": lambda data: data[:-5],
+    "cut head": lambda data: data[:20],
     "no frame": lambda data: b"\0" + data[1:],
-    "not packed": lambda data: numcodecs.Zstd(1).encode(b"some other bytes, and enough of them"),
-    "short": lambda data: numcodecs.Zstd(1).encode(bytes(numcodecs.Zstd().decode(data))[:-1]),
+    "not packed": lambda data: b"some other bytes, and enough of them",
+    "short": lambda data: sealed(data[:-1]),
     "other shape": lambda data: other_chunk(32, 11),
-    "newer": lambda data: numcodecs.Zstd(1).encode(b"GWPC\x02" + bytes(27)),
-    # one bit of the frame's head makes its length that of the next 8 bytes
-    "huge frame": lambda data: data[:4] + b"\xe0" + bytes(7) + b"\x40" + data[6:],
-    "negative frame": lambda data: data[:4] + b"\xe0" + bytes(7) + b"\xf0" + data[6:],
+    "newer": lambda data: b"GWPC\x02" + bytes(27),
+    "zero": lambda data: bytes(len(data)),
+    "other frame": lambda data: with_frame(data, numcodecs.Zstd(1).encode(bytes(90))),
+    "small frame": lambda data: with_frame(data, numcodecs.Zstd(1).encode(b"1")),
+    "huge frame": lambda data: with_frame(data, huge_frame(2**62)),
+    "large frame": lambda data: with_frame(data, huge_frame(2**40)),
+    "negative frame": lambda data: with_frame(data, huge_frame(2**64 - 16)),
+    "huge variants": lambda data: promising(data, 8, b"\xff" * 4),
+    "huge samples": lambda data: promising(data, 12, b"\xff" * 4),
+    "huge shape": lambda data: promising(data, 8, b"\xff" * 8),
+    "huge exceptions": lambda data: promising(data, 16, b"\xff" * 4) if data[5] < 2 else b"",
+    "huge plain rows": lambda data: promising(data, 20, b"\xff" * 4) if data[5] < 2 else b"",
 }
 
 
@@ -270,24 +347,40 @@ def test_damaged_chunk__is_named(stores, kind, damage, tmp_path):
     assert (source.read_packed(0, M, 0, 20) == packed_calls(whole)).all(), "other chunks are still read"
 
 
-@pytest.mark.parametrize("kind", ["unphased", "phased"])
-def test_damaged_chunk__no_flipped_bit_changes_a_call(kind, tmp_path):
-    calls = KINDS[kind][:6, :7]
-    ds = with_calls(KINDS[kind]).isel(variants=slice(0, 6), samples=slice(0, 7))
-    store.write(ds, tmp_path / "x", (6, 7))
-    source = calls_at(tmp_path / "x")
-    chunk = tmp_path / "x" / "call_genotype" / "0.0.0"
+SMALL = ["unphased", "half calls", "phased", "phased, missing", "plain"]
+FORM_BIT = 40  # turns form 0 into 1 and back
+
+
+def read_with_flipped(kind, folder, bits):
+    """Yield what is read of a small store while one bit of its chunk is another."""
+    ds = with_calls(KINDS[kind]).isel(variants=slice(36, 48), samples=slice(0, 7))
+    store.write(ds, folder / "x", (12, 7))
+    source = calls_at(folder / "x")
+    chunk = folder / "x" / "call_genotype" / "0.0.0"
     whole = chunk.read_bytes()
-    refused = 0
-    for bit in range(8 * len(whole)):
+    for bit in bits or range(8 * len(whole)):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         chunk.write_bytes(damaged)
-        try:  # a few bits of a frame mean nothing
-            assert (source.read_packed(0, 6, 0, 7) == packed_calls(calls)).all(), f"bit {bit}"
-        except DataError:
-            refused += 1
-    assert refused > 7 * len(whole)
+        try:
+            yield bit, source.read_packed(0, 12, 0, 7)
+        except DataError as error:
+            yield bit, str(error)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_damaged_chunk__any_flipped_bit_is_refused(kind, tmp_path):
+    for bit, found in read_with_flipped(kind, tmp_path, None):
+        if bit != FORM_BIT:
+            assert isinstance(found, str), f"bit {bit}"
+            assert "x: call_genotype of variants 0 to 11 cannot be read" in found
+
+
+@pytest.mark.xfail(strict=True, reason="the checksum leaves out the header, and with it the form")
+@pytest.mark.parametrize("kind", SMALL[:4])
+def test_damaged_chunk__another_form_is_refused(kind, tmp_path):
+    ((_, found),) = read_with_flipped(kind, tmp_path, [FORM_BIT])
+    assert isinstance(found, str)
 
 
 def test_damaged_chunk__of_a_standard_store_is_named(stores, tmp_path):

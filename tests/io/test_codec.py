@@ -220,8 +220,8 @@ TURNED[:, :4] = [[0, 1], [1, 0], [1, 1], [1, 0]]
 TURNED[1, 4] = -1
 
 
-RARELY = np.zeros((3, 5, 2), np.int8)
-RARELY[1, :4] = HALF[0, :4]
+RARELY = np.zeros((3, 8, 2), np.int8)
+RARELY[0, 4], RARELY[1, :4] = -1, HALF[0, :4]
 
 
 @pytest.mark.parametrize(
@@ -237,8 +237,8 @@ RARELY[1, :4] = HALF[0, :4]
         ),
         (  # row 1 is plain; one frame of 13 bytes; plain row; the frame, whose block is not compressed
             RARELY,
-            "01 00 0200 03000000 05000000 00000000 01000000  e7028c50ccafab2c"
-            " 02  0d000000  4b57  28b52ffd 20 04 210000 ff57ff57",
+            "01 00 0200 03000000 08000000 00000000 01000000  1c92f76211aeff28"
+            " 02  0d000000  4bff  28b52ffd 20 04 210000 fffdffff",
         ),
         (
             HALF[:1, :3, :1],
@@ -315,7 +315,7 @@ def test_with_frame__makes_a_chunk_that_is_read():
         (WHOLE + b"\0", "has 1 bytes too many"),
         (reference.sealed(FRAMES[:-1]), "ends 1 bytes early"),
         (reference.sealed(FRAMES + b"\0"), "has 1 bytes too many"),
-        (resealed(WHOLE, 8, 41), rf"{EARLY}|outside the chunk"),  # variants, up to 2**32
+        (resealed(WHOLE, 8, 40), rf"{EARLY}|outside the chunk"),  # variants, up to 2**32
         (resealed(WHOLE, 11, 255), EARLY),
         (resealed(WHOLE, 15, 255), EARLY),  # samples
         (resealed(WHOLE, 16, WHOLE[16] - 1), LATE),  # exceptions

@@ -82,10 +82,18 @@ def write(
             _note_batches(partial, token, 0)
             done = 0
         _write_calls(ds, partial, chunks, token, done)
+        _sweep(partial)
         _journal(partial).unlink()
         zarr.consolidate_metadata(str(partial))
         remove(path)
         os.replace(partial, path)
+
+
+def _sweep(partial: Path) -> None:
+    """Remove what zarr leaves of a chunk when its process is killed; readers would count it as a chunk."""
+    for name in _CALLS:
+        for scrap in (partial / name).glob("*.partial"):
+            scrap.unlink()
 
 
 def _journal(partial: Path) -> Path:
@@ -233,7 +241,7 @@ def _variable(name: str, array: Any, path: str, *, is_own: bool) -> xr.Variable 
 
 
 def _lost_chunks(array: Any) -> int:
-    return int(array.nchunks - array.nchunks_initialized) if array.fill_value is None else 0
+    return max(0, int(array.nchunks - array.nchunks_initialized)) if array.fill_value is None else 0
 
 
 class _ZeroFilled:
