@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from genoweave.cli.app import COMMANDS
 from genoweave.config import PRESETS, SECTIONS, RunConfig
+from genoweave.methods.biobank import BaldingNichols
 from genoweave.methods.simulate import Simulation
 from genoweave.pipeline.stages import STAGES
 from genoweave.schema import VARIABLES
@@ -76,6 +77,11 @@ def configuration() -> str:
 def simulation() -> str:
     """Fields of `Simulation`."""
     return keys(Simulation)
+
+
+def biobank() -> str:
+    """Fields of `BaldingNichols`."""
+    return keys(BaldingNichols)
 
 
 def presets() -> str:
@@ -180,6 +186,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "configuration": configuration,
     "presets": presets,
     "simulation": simulation,
+    "biobank": biobank,
     "paper-scale": measurements.paper_scale,
     "against": measurements.against,
     "prediction": measurements.prediction,
