@@ -369,9 +369,13 @@ def read_with_flipped(kind, folder, bits):
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_damaged_chunk__any_flipped_bit_is_refused(kind, tmp_path):
+def test_damaged_chunk__no_flipped_bit_changes_a_call(kind, tmp_path):
+    calls = KINDS[kind][36:48, :7]
+    unread = range(8 * 16, 8 * 24) if kind == "plain" else ()  # counts of what plain calls have not
     for bit, found in read_with_flipped(kind, tmp_path, None):
-        if bit != FORM_BIT:
+        if bit in unread:
+            assert (found == packed_calls(calls)).all()
+        elif bit != FORM_BIT:
             assert isinstance(found, str), f"bit {bit}"
             assert "x: call_genotype of variants 0 to 11 cannot be read" in found
 

@@ -212,8 +212,8 @@ def test_encode_packed__is_what_encode_calls_makes(dosage):
     assert codec.encode_packed(packed_calls(calls), dosage.shape[1]) == codec.encode_calls(calls)
 
 
-HALF = np.zeros((2, 5, 2), np.int8)
-HALF[0, :4] = [[0, 0], [0, 1], [1, 1], [-1, -1]]
+HALF = np.zeros((2, 7, 2), np.int8)
+HALF[:, :] = [[0, 0], [0, 1], [1, 1], [-1, -1], [0, 0], [0, 1], [1, 1]]
 HALF[1, 1] = 0, -1
 TURNED = np.zeros((2, 5, 2), np.int8)
 TURNED[:, :4] = [[0, 1], [1, 0], [1, 1], [1, 0]]
@@ -229,7 +229,7 @@ RARELY[0, 4], RARELY[1, :4] = -1, HALF[0, :4]
     [
         (  # header; checksum; rows 0 and 1 are plain; exceptions; plain rows
             HALF,
-            "01 00 0200 02000000 05000000 01000000 02000000  08ec07010000ff4b 03  06000000 00ff  4b57 f757",
+            "01 00 0200 02000000 07000000 01000000 02000000  e4dde1000000ff4b 03  08000000 00ff  4b4b 474b",
         ),
         (
             TURNED,
@@ -387,7 +387,7 @@ def test_decode__every_flipped_bit_of_the_body_is_refused(name):
 def test_decode__every_cut_is_refused(name):
     whole = codec.encode_calls(CHUNKS[name][0][:70, :9])
     for end in range(len(whole)):
-        with pytest.raises(ValueError, match=r"checksum|not a chunk"):
+        with pytest.raises(ValueError, match=r"checksum|not a chunk|early"):
             codec.decode(whole[:end])
 
 
