@@ -191,11 +191,7 @@ class SelectedSource:
         out = np.full((v1 - v0, width(s1 - s0)), PAD_BYTE, np.uint8)
         for a, b, c, d in self._blocks(v0, v1, s0, s1):
             rows, columns = self.variants[a:b], self.samples[c:d]
-            piece = self.base.read_packed(
-                int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-            )
-            if len(piece) > len(rows):
-                piece = piece[rows - rows[0]]
+            piece = read_rows(self.base, rows, int(columns[0]), int(columns[-1]) + 1)
             if columns[-1] - columns[0] >= len(columns):
                 taken = np.empty((len(piece), width(len(columns))), np.uint8)
                 take_samples(piece, columns - columns[0], taken)
@@ -307,6 +303,8 @@ def read_packed(source: Source, v0: int, v1: int, s0: int = 0, s1: int | None = 
 
 def read_rows(source: Source, variants: NDArray[np.int64], s0: int, s1: int) -> Packed:
     """Return the codes of some variants, ascending; a source that can read them apart has `read_rows`."""
+    if len(variants) == 0:
+        return np.empty((0, width(s1 - s0)), np.uint8)
     first, last = int(variants[0]), int(variants[-1]) + 1
     if last - first == len(variants):
         return source.read_packed(first, last, s0, s1)
