@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from reference import king as reference
 
 from genoweave import execution
+from genoweave.errors import DataError
 from genoweave.methods import kinship as module
 from genoweave.methods.kinship import Kinship, degree_of, king, king_listed, kinship_from_counts
 
@@ -233,3 +234,10 @@ def test_king__unrelated_people_of_one_and_of_two_groups(small_cohort):
     assert abs(pairs.loc[same, "kinship"].mean()) < 0.02
     assert pairs.loc[~same, "kinship"].mean() < -0.05
     assert pairs["kinship"].min() < -0.1
+
+
+def test_king__too_many_pairs_are_refused(monkeypatch):
+    ds = helpers.balding_nichols(1, 40, 60, seed=5)
+    monkeypatch.setattr(module, "MOST_PAIRS", 20)
+    with pytest.raises(DataError, match="more than 20 pairs lie above the kinship"):
+        king(ds, Kinship(min_kinship=-0.9))

@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from genoweave.chunks import ranges
+from genoweave.errors import DataError
 from genoweave.execution import fold, run_in_order, scratch_folder
 from genoweave.kernels.dots import add_dots
 from genoweave.kernels.king import (
@@ -49,6 +50,8 @@ _BLOCK_STRIPS = 8
 _BLOCK_STRIPS_OF_SEGMENTS = 4
 TILE_SAMPLES = _BLOCK_STRIPS * STRIP
 _LISTED_PER_TASK = 50_000
+# With some hundred variants a tenth of all unrelated pairs may pass as relatives; 48 bytes a pair are held.
+MOST_PAIRS = 5_000_000
 
 
 class Kinship(Parameters):
@@ -94,6 +97,11 @@ def king(ds: xr.Dataset, params: Kinship | None = None) -> KinshipResult:
     -------
     KinshipResult
         Pairs in ascending order of (first, second).
+
+    Raises
+    ------
+    DataError
+        If more than 5 million pairs lie above the cut-off.
 
     Notes
     -----
@@ -222,10 +230,17 @@ class _PairSums:
         return self.codes
 
 
-def _add_block(state: dict[str, Any], _: int, result: tuple[NDArray, NDArray]) -> None:
+def _add_block(state: dict[str, Any], _: int, result: tuple[NDArray[np.int64], NDArray[np.float64]]) -> None:
     state["histogram"] += result[0]
     if len(result[1]):
         state["pairs"].append(result[1])
+    found = sum(map(len, state["pairs"]))
+    if found > MOST_PAIRS:
+        raise DataError(
+            f"more than {MOST_PAIRS} pairs lie above the kinship that is asked for; so few variants cannot "
+            "tell relatives, or the cut-off is too low: raise min_kinship, or king_cutoff in [qc], or use "
+            "more variants"
+        )
 
 
 def _listed(planes: BitPlanes, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float64]:
