@@ -176,7 +176,7 @@ def _solve(matrix: Standardised, params: PCA) -> tuple[Float, Float]:
     """Return loadings (variants, k) with fixed signs and singular values (k,)."""
     stream = Root.from_seed(params.seed).stream("pca.test-matrix")
     route = _route(*matrix.shape, params.solver)
-    log.debug("PCA of %s: %s", matrix.shape, route)
+    log.debug("PCA of %s: solver by %s", matrix.shape, route)
     if route == "streaming":
         loading, singular = streaming_pca(
             matrix, params.n_components, stream, params.tolerance, params.max_passes
