@@ -18,7 +18,7 @@ from reference import packed_calls as reference
 from genoweave.errors import DataError
 from genoweave.genotypes import packed_calls
 from genoweave.io import codec
-from genoweave.kernels.packed import width
+from genoweave.kernels.packed import PAD_BYTE, width
 
 HEADER = 32
 COUNT, PLAIN_ROWS = slice(16, 20), slice(20, 24)  # fields of the header
@@ -77,9 +77,8 @@ def most_bytes(shape, mode, exceptions):
     """Header, calls or codes and exceptions; a zstd frame adds up to 16 bytes, and takes 4 for its size."""
     if mode == codec.PLAIN:
         return HEADER + np.prod(shape) + 16
-    return (
-        HEADER + (shape[0] + 7) // 8 + shape[0] * width(shape[1]) + 6 * exceptions + 20 * (shape[0] // 64 + 1)
-    )
+    frames = shape[0] // 64 + 1 + (exceptions > 0)
+    return HEADER + (shape[0] + 7) // 8 + shape[0] * width(shape[1]) + 6 * exceptions + 20 * frames
 
 
 @pytest.mark.parametrize("name", CHUNKS)
@@ -129,6 +128,81 @@ def test_encode_packed__common_rows_stand_as_they_are_and_rare_ones_are_small():
         assert (chunk.plain == packed_calls(calls)[chunk.is_plain]).all()
         stored = sum(len(frame) for frame in chunk.frames)
         assert stored <= 0.7 * (~chunk.is_plain).sum() * width(calls.shape[1])
+
+
+def entropy(row, n_samples):
+    """As docs/storage.md has it: of the codes other than 1, in bits a code of all."""
+    counts = np.bincount((row[:, None] >> [0, 2, 4, 6] & 3).ravel()[:n_samples], minlength=4)[[0, 2, 3]]
+    called = counts.sum()
+    return sum(-k * np.log2(k / called) for k in counts if k) / (4 * len(row))
+
+
+def drawn(n_variants, n_samples, frequency, seed=1):
+    """Codes of unlinked variants of some frequencies."""
+    draws = np.random.default_rng(seed)
+    calls = draws.random((n_variants, n_samples, 2)) < np.resize(frequency, n_variants)[:, None, None]
+    return packed_calls(np.sort(calls.astype(np.int8), axis=2))
+
+
+def alike(codes, n_variants):
+    """Rows that resemble each other, as neighbours in strong linkage do."""
+    out = np.resize(codes[:4], (n_variants, codes.shape[1]))
+    out[np.arange(n_variants), np.arange(n_variants) % codes.shape[1]] ^= 2
+    return out
+
+
+@pytest.mark.parametrize("missing", [0, 0.1, 0.3])
+def test_encode_packed__unlinked_rows_are_plain_by_their_entropy(missing):
+    n = 402
+    codes = drawn(170, n, np.linspace(0.02, 0.5, 17))
+    calls = with_calls(codec.decode(codec.encode_packed(codes, n)).calls(), missing, -1)
+    codes = packed_calls(calls)
+    chunk = codec.decode(codec.encode_packed(codes, n))
+    assert 0 < chunk.is_plain.sum() < 170
+    assert chunk.is_plain.tolist() == [bool(entropy(row, n) > 0.9) for row in codes]
+
+
+def test_encode_packed__linked_rows_are_compressed():
+    unlinked = drawn(200, 800, 0.4)
+    codes = alike(unlinked, 200)
+    data = codec.encode_packed(codes, 800)
+    chunk = codec.decode(data)
+    assert not chunk.is_plain.any()
+    assert len(chunk.frames) == 4
+    assert len(data) < 0.2 * codes.nbytes
+    assert reference.decode(data) == chunk.calls().tolist()
+    assert (chunk.codes(np.array([0, 63, 64, 199])) == codes[[0, 63, 64, 199]]).all()
+    assert codec.decode(codec.encode_packed(unlinked, 800)).is_plain.all()
+
+
+@pytest.mark.parametrize(("n_alike", "is_plain"), [(8, True), (64, False), (80, False)])
+def test_encode_packed__the_first_64_common_rows_tell_linkage(n_alike, is_plain):
+    common = drawn(150, 800, 0.4)
+    common[:n_alike] = alike(common[-4:], n_alike)
+    assert (len(numcodecs.Zstd(1).encode(common[:64])) >= 0.6 * 64 * 200) == is_plain
+    rare = drawn(90, 800, 0.01)
+    chunk = codec.decode(codec.encode_packed(np.concatenate([rare, common]), 800))
+    assert chunk.is_plain.tolist() == [False] * 90 + [is_plain] * 150
+    last_alike = np.concatenate([common[::-1], rare])  # only behind the first 64
+    assert codec.decode(codec.encode_packed(last_alike, 800)).is_plain[:150].all()
+
+
+def test_encode_packed__a_chunk_that_is_mostly_padding_is_about_a_bed():
+    codes = np.full((128, 500), PAD_BYTE, np.uint8)
+    codes[:, :125] = drawn(128, 500, 0.4)
+    data = codec.encode_packed(codes, 2000)
+    assert codec.decode(data).is_plain.sum() == 0
+    assert len(data) < 1.1 * 128 * 125
+
+
+def test_encode_calls__missing_calls_of_phased_data_cost_little():
+    calls = with_calls((np.random.default_rng(1).random((300, 800, 2)) < 0.3).astype(np.int8), 0.01, -1)
+    data, count = codec.encode_calls(calls), (calls < 0).all(axis=2).sum()
+    without = codec.encode_calls(np.where(calls < 0, 0, calls))
+    assert data[5] == codec.PHASED
+    assert field(data, COUNT) == count
+    assert len(data) - len(without) < 2 * count
+    assert (codec.decode(data).calls() == calls).all()
 
 
 CODED = [name for name in CHUNKS if CHUNKS[name][1] != codec.PLAIN]
@@ -217,7 +291,7 @@ HALF[:, :] = [[0, 0], [0, 1], [1, 1], [-1, -1], [0, 0], [0, 1], [1, 1]]
 HALF[1, 1] = 0, -1
 TURNED = np.zeros((2, 5, 2), np.int8)
 TURNED[:, :4] = [[0, 1], [1, 0], [1, 1], [1, 0]]
-TURNED[1, 4] = -1
+TURNED[0, 4], TURNED[1, 4] = (-1, 1), -1
 
 
 RARELY = np.zeros((3, 8, 2), np.int8)
@@ -227,22 +301,24 @@ RARELY[0, 4], RARELY[1, :4] = -1, HALF[0, :4]
 @pytest.mark.parametrize(
     ("calls", "wanted"),
     [
-        (  # header; checksum; rows 0 and 1 are plain; exceptions; plain rows
+        (  # header; checksum; rows 0 and 1 are plain; exceptions: size, frame; plain rows
             HALF,
-            "01 00 0200 02000000 07000000 01000000 02000000  e4dde1000000ff4b 03  08000000 00ff  4b4b 474b",
+            "01 00 0200 02000000 07000000 01000000 02000000  4cc962d19ca033a8 03"
+            "  0f000000  28b52ffd 20 06 310000 08000000 00ff  4b4b 474b",
         ),
-        (
+        (  # two exceptions, at 4 and 4 + 5: all lowest bytes, and so on; the calls
             TURNED,
-            "01 01 0200 02000000 05000000 01000000 02000000  036b010000ffff76 03  09000000 ffff  7600 7600",
+            "01 01 0200 02000000 05000000 02000000 02000000  4acfb577552cbe48 03"
+            "  15000000  28b52ffd 20 0c 610000 0405 0000 0000 0000 ff01 ffff  7602 7600",
         ),
         (  # row 1 is plain; one frame of 13 bytes; plain row; the frame, whose block is not compressed
             RARELY,
-            "01 00 0200 03000000 08000000 00000000 01000000  1c92f76211aeff28"
+            "01 00 0200 03000000 08000000 00000000 01000000  6ce947a62fae0129"
             " 02  0d000000  4bff  28b52ffd 20 04 210000 fffdffff",
         ),
         (
             HALF[:1, :3, :1],
-            "01 02 0100 01000000 03000000 00000000 00000000  28b52f0021031900  28b52ffd 20 03 190000 000001",
+            "01 02 0100 01000000 03000000 00000000 00000000  720c80432b051a00  28b52ffd 20 03 190000 000001",
         ),
     ],
 )
@@ -269,6 +345,9 @@ FRAMES = codec.encode_calls(CHUNKS["rare and common, phased, missing"][0])
 BITMAP = HEADER + (170 + 7) // 8
 FIRST_FRAME = FRAMES.index(b"\x28\xb5\x2f\xfd", BITMAP)
 HAPLOID = codec.encode_calls(CHUNKS["haploid"][0])
+EXCEPTIONS = HEADER + 5  # of WHOLE, the size of their frame
+TURNED_BYTES = codec.encode_calls(TURNED)
+A_FRAME, TORN = r"a frame holds \d+ bytes, wanted \d+", "input|frame|size|checksum|bytes"
 EARLY, LATE, SUM = "ends \\d+ bytes early", "has \\d+ bytes too many", "the checksum of a chunk is wrong"
 
 
@@ -283,6 +362,17 @@ def with_frame(content, n_variants=3, n_samples=5):
     return reference.sealed(head + bytes((n_variants + 7) // 8) + struct.pack("<I", len(frame)) + frame)
 
 
+def exceptions_at(*steps):
+    """The content of the exceptions' frame."""
+    return np.array(steps, "<u4").view(np.uint8).reshape(-1, 4).T.tobytes() + b"\xff" * 2 * len(steps)
+
+
+def with_exceptions(content):
+    """The chunk TURNED with another frame of its two exceptions."""
+    frame = numcodecs.Zstd(1).encode(content) if isinstance(content, bytes) else bytes(content)
+    return reference.sealed(TURNED_BYTES[:33] + struct.pack("<I", len(frame)) + frame + TURNED_BYTES[-4:])
+
+
 def huge_frame(size):
     """A frame that says its content to have this size."""
     return bytearray(
@@ -293,6 +383,19 @@ def huge_frame(size):
 def test_with_frame__makes_a_chunk_that_is_read():
     assert (codec.decode(with_frame(b"\xff\x57" * 3)).calls() == 0).all()
     assert (codec.decode(with_frame(huge_frame(4), 2)).calls() == 0).all()
+
+
+def test_with_exceptions__makes_a_chunk_that_is_read():
+    wanted = TURNED.copy()
+    wanted[0, 4] = wanted[0, 3] = -1
+    wanted[1, 4] = 0
+    assert (codec.decode(with_exceptions(exceptions_at(3, 1))).calls() == wanted).all()
+
+
+@pytest.mark.parametrize("size", [11, 13, 2**40, 2**62, 2**64 - 12])
+def test_decode__exceptions_that_promise_another_size_are_refused(size):
+    with pytest.raises(HUGE):
+        codec.decode(with_exceptions(huge_frame(size)))
 
 
 @pytest.mark.parametrize(
@@ -318,9 +421,16 @@ def test_with_frame__makes_a_chunk_that_is_read():
         (resealed(WHOLE, 8, 40), rf"{EARLY}|outside the chunk"),  # variants, up to 2**32
         (resealed(WHOLE, 11, 255), EARLY),
         (resealed(WHOLE, 15, 255), EARLY),  # samples
-        (resealed(WHOLE, 16, WHOLE[16] - 1), LATE),  # exceptions
-        (resealed(WHOLE, 16, WHOLE[16] + 1), "ends 6 bytes early|outside the chunk"),
-        (resealed(WHOLE, 19, 255), EARLY),
+        (resealed(WHOLE, 16, WHOLE[16] - 1), A_FRAME),  # exceptions
+        (resealed(WHOLE, 16, WHOLE[16] + 1), A_FRAME),
+        (resealed(WHOLE, 19, 255), A_FRAME),
+        (resealed(resealed(WHOLE, 16, 0), 17, 0), LATE),
+        (resealed(TURNED_BYTES, 16, 0), "has 25 bytes too many"),
+        (resealed(codec.encode_calls(PHASED), 16, 1), EARLY),
+        (resealed(WHOLE, EXCEPTIONS, WHOLE[EXCEPTIONS] - 1), TORN),  # size of their frame
+        (resealed(WHOLE, EXCEPTIONS, WHOLE[EXCEPTIONS] + 1), TORN),
+        (resealed(WHOLE, EXCEPTIONS + 3, 1), "ends \\d+ bytes early"),
+        (reference.sealed(WHOLE[: EXCEPTIONS + 2]), "ends 2 bytes early"),
         (resealed(WHOLE, 20, 36), "count of plain rows"),
         (resealed(WHOLE, 23, 255), "count of plain rows"),
         (resealed(WHOLE, HEADER, 0xFE), "count of plain rows"),
@@ -328,7 +438,14 @@ def test_with_frame__makes_a_chunk_that_is_read():
         (resealed(FRAMES, BITMAP, FRAMES[BITMAP] + 1), "ends 1 bytes early"),  # sizes of frames
         (resealed(FRAMES, BITMAP, FRAMES[BITMAP] - 1), "has 1 bytes too many"),
         (resealed(FRAMES, BITMAP + 3, 255), EARLY),
-        (resealed(WHOLE, HEADER + 5 + 3, 1), "an exception lies outside the chunk"),
+        (with_exceptions(exceptions_at(4, 6)), "an exception lies outside the chunk"),
+        (with_exceptions(exceptions_at(10, 0)), "an exception lies outside the chunk"),
+        (with_exceptions(exceptions_at(4, 2**32 - 1)), "an exception lies outside the chunk"),
+        (with_exceptions(exceptions_at(4)), "a frame holds 6 bytes, wanted 12"),
+        (with_exceptions(exceptions_at(4, 1, 1)), "a frame holds 18 bytes, wanted 12"),
+        (with_exceptions(b""), "input"),
+        (with_exceptions(bytearray(b"no frame")), "input"),
+        (with_exceptions(bytearray()), "input"),
         (resealed(HAPLOID, 11, 255), "a frame holds 90 bytes, wanted"),
         (resealed(HAPLOID, 11, 1), "a frame holds 90 bytes, wanted"),
         (resealed(HAPLOID, 12, 11), "a frame holds 90 bytes, wanted"),
@@ -376,10 +493,10 @@ def test_codes__frames_that_changed_places_are_refused():
 
 
 @pytest.mark.parametrize("name", ["all missing", "half calls", "rare", "phased, missing", "haploid"])
-def test_decode__every_flipped_bit_of_the_body_is_refused(name):
+def test_decode__every_flipped_bit_is_refused(name):
     whole = codec.encode_calls(CHUNKS[name][0][:70, :9])
-    for bit in range(8 * 24, 8 * len(whole)):  # from the checksum on
-        with pytest.raises(ValueError, match="checksum"):
+    for bit in range(8 * len(whole)):
+        with pytest.raises(ValueError, match=r"checksum|not a chunk|version|form"):
             codec.decode(damage(whole, bit // 8, whole[bit // 8] ^ 1 << bit % 8))
 
 

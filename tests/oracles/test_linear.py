@@ -63,7 +63,7 @@ def test_linear__equals_plink2_to_the_printed_digits(work, plink2, trait):
     assert refused.sum() == 4
     assert (theirs["OBS_CT"] == fits["variant_n_called"].values).all()
     ok = ~refused
-    for column, name in (("A1_FREQ", "allele_frequency"), ("BETA", "beta"), ("SE", "se"), ("T_STAT", "t")):
+    for column, name in (("A1_FREQ", "counted_frequency"), ("BETA", "beta"), ("SE", "se"), ("T_STAT", "t")):
         found, printed = fits[f"variant_{name}"].values[ok], theirs[column].to_numpy()[ok]
         assert as_printed(found, printed).all(), column
     # six digits of p are 2e-6 in its logarithm

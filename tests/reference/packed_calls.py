@@ -18,7 +18,7 @@ def decode(data: bytes) -> list[list[list[int]]]:
     magic, version, form, ploidy, m, n, exceptions, plain_rows, total = HEADER.unpack_from(data)
     assert (magic, version) == (b"GWPC", 1)
     body = data[HEADER.size :]
-    assert checksum(body) == total
+    assert checksum(data) == total
     if form == 2:
         assert (exceptions, plain_rows) == (0, 0)
         alleles = iter(struct.unpack(f"<{m * n * ploidy}b", Zstd().decode(body)))
@@ -30,7 +30,7 @@ def decode(data: bytes) -> list[list[list[int]]]:
         codes = [row[s // 4] >> 2 * (s % 4) & 3 for s in range(4 * len(row))]
         assert all(code == PADDING[form] for code in codes[n:])
         calls.append([list(CALL[form][code]) for code in codes[:n]])
-    assert list(places) == sorted(set(places))
+    assert places == sorted(set(places))
     for place, call in zip(places, exact, strict=True):
         coded = calls[place // n][place % n]
         assert coded == stands_for(call, form) != list(call)
@@ -38,7 +38,7 @@ def decode(data: bytes) -> list[list[list[int]]]:
     return calls
 
 
-def parts(body: bytes, m: int, width: int, exceptions: int, plain_rows: int) -> tuple[list, tuple, list]:
+def parts(body: bytes, m: int, width: int, exceptions: int, plain_rows: int) -> tuple[list, list, list]:
     """The rows of codes, and the places and calls of the exceptions."""
     at = 0
 
@@ -55,8 +55,10 @@ def parts(body: bytes, m: int, width: int, exceptions: int, plain_rows: int) -> 
     n_rest = m - plain_rows
     n_frames = (n_rest + FRAME_ROWS - 1) // FRAME_ROWS
     sizes = struct.unpack(f"<{n_frames}I", take(4 * n_frames))
-    places = struct.unpack(f"<{exceptions}I", take(4 * exceptions))
-    exact = list(struct.iter_unpack("<bb", take(2 * exceptions)))
+    places, exact = [], []
+    if exceptions:
+        (size,) = struct.unpack("<I", take(4))
+        places, exact = places_and_calls(Zstd().decode(take(size)), exceptions)
     plain = iter([take(width) for _ in range(plain_rows)])
     rest = []
     for i, size in enumerate(sizes):
@@ -68,17 +70,28 @@ def parts(body: bytes, m: int, width: int, exceptions: int, plain_rows: int) -> 
     return [next(plain if stands else compressed) for stands in is_plain], places, exact
 
 
-def checksum(body: bytes) -> int:
-    """The sum of words times 1, 3, 5, ..., modulo 2**64."""
+def places_and_calls(content: bytes, count: int) -> tuple[list[int], list[tuple[int, int]]]:
+    """Each exception's place, by its distance from the one before, and its alleles."""
+    assert len(content) == 6 * count
+    places, place = [], 0
+    for i in range(count):
+        place += sum(content[k * count + i] << 8 * k for k in range(4))
+        places.append(place)
+    return places, list(struct.iter_unpack("<bb", content[4 * count :]))
+
+
+def checksum(data: bytes) -> int:
+    """The sums of words times 1, 3, 5, ..., modulo 2**64, of the header before it and of the body."""
     total = 0
-    for i in range(0, len(body), 8):
-        total += int.from_bytes(body[i : i + 8], "little") * (i // 4 + 1)
+    for part in (data[: HEADER.size - 8], data[HEADER.size :]):
+        for i in range(0, len(part), 8):
+            total += int.from_bytes(part[i : i + 8], "little") * (i // 4 + 1)
     return total % 2**64
 
 
 def sealed(data: bytes) -> bytes:
-    """The same chunk with the checksum that its body has now."""
-    return data[: HEADER.size - 8] + checksum(data[HEADER.size :]).to_bytes(8, "little") + data[HEADER.size :]
+    """The same chunk with the checksum that its bytes have now."""
+    return data[: HEADER.size - 8] + checksum(data).to_bytes(8, "little") + data[HEADER.size :]
 
 
 def stands_for(call: tuple[int, int], form: int) -> list[int]:

@@ -42,11 +42,11 @@ _HEADER = np.dtype(
     [("magic", "S4"), ("version", "u1"), ("mode", "u1"), ("ploidy", "<u2"), ("variants", "<u4"),
      ("samples", "<u4"), ("exceptions", "<u4"), ("plain_rows", "<u4"), ("checksum", "<u8")]
 )  # fmt: skip
-# Exceptions take 6 bytes each, a packed call a quarter of one and a plain call 2: with more than this share
-# of exceptions the plain form is smaller.
+# Before compression an exception takes 6 bytes, a packed call a quarter of one and a plain call 2: with more
+# than this share of exceptions the plain form is smaller.
 _MOST_EXCEPTIONS = (2 - 1 / 4) / 6
 # Rows of more entropy, in bits a genotype of the 2 that it has, are not compressed. (At 0.9 a cohort with
-# half of its variants above a frequency of 0.2 takes 0.65 of the .bed's bytes, at 2 0.55.)
+# half of its variants above a frequency of 0.2 takes 0.63 of the .bed's bytes, at 2 0.55.)
 _PLAIN_ENTROPY = 0.9
 _WORTHWHILE = 0.6
 # Rows of a frame: few, so that one of them is read without many others.
@@ -210,7 +210,7 @@ def _plain_rows(codes: Packed) -> NDArray[np.bool_]:
     """Tell which rows are not worth compressing.
 
     Those of much entropy, unless neighbours repeat each other (linkage disequilibrium), which the first frame
-    of them tells: chromosome 22 of dense data takes 0.33 of the .bed compressed and 0.94 otherwise.
+    of them tells: chromosome 22 of dense data takes 0.38 of the .bed compressed and 0.94 otherwise.
     """
     is_plain = _entropy(codes) > _PLAIN_ENTROPY
     first = codes[np.flatnonzero(is_plain)[:_FRAME_ROWS]]
@@ -220,7 +220,7 @@ def _plain_rows(codes: Packed) -> NDArray[np.bool_]:
 
 
 def _entropy(codes: Packed) -> NDArray[np.float64]:
-    """Return the entropy of each row's called codes, bits a genotype of all.
+    """Return the entropy of each row's codes but 1 (missing, or 1|0 in phased rows), bits a genotype of all.
 
     Missing ones are few or, behind the array's edge, all that there is; with them every row of a chunk that
     is half padding would be plain, twice as large as its .bed.
