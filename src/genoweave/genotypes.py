@@ -188,16 +188,24 @@ class SelectedSource:
 
     def read_packed(self, v0: int, v1: int, s0: int, s1: int) -> Packed:
         """Do the same with codes."""
-        out = np.full((v1 - v0, width(s1 - s0)), PAD_BYTE, np.uint8)
+        out = None
         for a, b, c, d in self._blocks(v0, v1, s0, s1):
-            rows, columns = self.variants[a:b], self.samples[c:d]
-            piece = read_rows(self.base, rows, int(columns[0]), int(columns[-1]) + 1)
-            if columns[-1] - columns[0] >= len(columns):
-                taken = np.empty((len(piece), width(len(columns))), np.uint8)
-                take_samples(piece, columns - columns[0], taken)
-                piece = taken
-            copy_codes(piece, 0, d - c, out[a - v0 : b - v0], c - s0)
-        return out
+            codes = self._taken(self.variants[a:b], self.samples[c:d])
+            if (a, b, c, d) == (v0, v1, s0, s1):
+                return codes
+            if out is None:
+                out = np.full((v1 - v0, width(s1 - s0)), PAD_BYTE, np.uint8)
+            copy_codes(codes, 0, d - c, out[a - v0 : b - v0], c - s0)
+        return np.empty((v1 - v0, width(s1 - s0)), np.uint8) if out is None else out
+
+    def _taken(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Packed:
+        """Read the rows from the first to the last column, and take the columns."""
+        codes = read_rows(self.base, rows, int(columns[0]), int(columns[-1]) + 1)
+        if columns[-1] - columns[0] < len(columns):
+            return codes
+        taken = np.empty((len(codes), width(len(columns))), np.uint8)
+        take_samples(codes, columns - columns[0], taken)
+        return taken
 
     def _blocks(self, v0: int, v1: int, s0: int, s1: int) -> Iterator[tuple[int, int, int, int]]:
         """Cut a block where the base's own pieces end; rows that stand alone are read in runs."""
@@ -362,6 +370,8 @@ def select(
     n_variants, n_samples = ds.sizes["variants"], ds.sizes["samples"]
     variants = np.arange(n_variants) if variants is None else np.asarray(variants)
     samples = np.arange(n_samples) if samples is None else np.asarray(samples)
+    if len(variants) == n_variants and len(samples) == n_samples:
+        return ds.copy()
     chosen = SelectedSource(source_of(ds), variants, samples)
     small = ds.drop_vars("call_genotype").isel(
         {"variants": variants, "samples": samples}, missing_dims="ignore"
