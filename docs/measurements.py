@@ -31,7 +31,8 @@ def number(value: Any, digits: int = 3) -> str:
 
 def machine(row: pd.Series) -> str:
     """Describe where and when a run was made."""
-    core = f", OpenBLAS for {row['openblas_coretype']}" if row.get("openblas_coretype", "") else ""
+    pinned = row.get("openblas_coretype")
+    core = f", OPENBLAS_CORETYPE={pinned}" if isinstance(pinned, str) and pinned else ""
     return f"{row['system']}, {row['cores']:.0f} cores, {row['memory_gb']:.0f} GB{core}, {row['date']}"
 
 
