@@ -138,11 +138,12 @@ def draw_curves(runs: pd.DataFrame, model: dict[str, NDArray[np.float64]], path:
     axes = figure.add_subplot()
     scales = np.geomspace(1 / 64, 8, 40)
     for i, (stage, rows) in enumerate(runs[runs["stage"].isin(TERMS)].groupby("stage", sort=False)):
-        color = f"C{i % 10}"
+        color, marker, style = f"C{i % 10}", "os"[i // 10], ("-", "--")[i // 10]
         line = [size_at(245_394 * s**0.5, 202_959 * s**0.5) for s in scales]
         fitted = [float(model[str(stage)] @ features(str(stage), size)) for size in line]
-        axes.plot([size.samples * size.variants for size in line], fitted, color=color, lw=1)
-        axes.plot(rows["samples"] * rows["variants"], rows["cpu_seconds"], "o", color=color, label=str(stage))
+        axes.plot([size.samples * size.variants for size in line], fitted, style, color=color, lw=1)
+        genotypes = rows["samples"] * rows["variants"]
+        axes.plot(genotypes, rows["cpu_seconds"], marker, color=color, label=str(stage))
     axes.set(xscale="log", yscale="log", xlabel="input genotypes", ylabel="CPU seconds")
     axes.legend(fontsize="small", ncols=2)
     figure.savefig(path, dpi=150)
