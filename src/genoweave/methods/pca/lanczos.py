@@ -31,6 +31,8 @@ _COMPARED = 6 / 7
 _STRIP = 1024
 # A column that is so small beside the product is rounding: its direction may lie within the space.
 _NOTHING = 1e-12
+# One of less than this has lost too many digits to stand at right angles to the space.
+_LITTLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -136,14 +138,18 @@ class _KrylovSpace:
         return width
 
     def _orthonormal(self, block: Float, scale: float) -> Float:
-        """Return orthonormal columns; where a product had nothing new they are arbitrary, but new."""
+        """Return orthonormal columns; where a product had nothing new they are arbitrary, but new.
+
+        A column of which little is left is mostly rounding, some of it along the basis: it is cleaned again.
+        """
         columns, triangle = np.linalg.qr(block)
-        nothing = np.abs(np.diag(triangle)) <= _NOTHING * scale
-        if not nothing.any():
+        left = np.abs(np.diag(triangle))
+        if (left > _LITTLE * scale).all():
             return columns
         arbitrary = np.random.default_rng(self._columns).standard_normal(columns.shape)
+        nothing = left <= _NOTHING * scale
         columns = np.where(nothing, arbitrary, columns)
-        for _ in range(2):
+        for _ in range(2 if nothing.any() else 1):
             columns, _ = np.linalg.qr(self._without(columns, self._along(columns, 0), 0))
         return columns
 
