@@ -321,6 +321,16 @@ def read_rows(source: Source, variants: NDArray[np.int64], s0: int, s1: int) -> 
     return source.read_packed(first, last, s0, s1)[variants - first]
 
 
+def known_counts(
+    source: Source, v0: int, v1: int, s0: int, s1: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return the counts of a block if its source holds them, else None.
+
+    Calls with 0, 1, 2 alternate alleles, int64 (v1-v0, 3), and variants without a call, int64 (s1-s0,).
+    """
+    return source.counts(v0, v1, s0, s1) if hasattr(source, "counts") else None
+
+
 def read_dosage(source: Source, v0: int, v1: int, s0: int = 0, s1: int | None = None) -> Calls:
     """Return the counts of the alternate allele, int8 (v1-v0, s1-s0), -1 where an allele is missing.
 

@@ -14,13 +14,13 @@ import xarray as xr
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.packed_calls import sealed
+from reference import packed_calls as reference
 from zarr.core import Array
 
 from genoweave import cohorts
 from genoweave.errors import DataError
 from genoweave.genotypes import ArraySource, SelectedSource, as_dask, packed_calls, read_rows, source_of
-from genoweave.io import codec, store
+from genoweave.io import codec, packed_rows, store
 from genoweave.io.calls import ZarrCalls, packed_encoding
 from genoweave.io.cohort import open_cohort
 from genoweave.io.files import digest
@@ -41,6 +41,20 @@ def half_missing(calls, every=7):
     return out
 
 
+def of_every_kind(pairs):
+    """Calls of which, in chunks of 28 samples, each row is nearly all one call, common, or between these."""
+    draws = np.random.default_rng(2)
+    calls = np.empty((M, N, 2), np.int8)
+    for v in range(M):
+        odd = N if v % 6 == 4 else 9 if v % 6 == 5 else v % 2
+        calls[v] = pairs[v % 4]
+        where = draws.permutation(N)[:odd]
+        calls[v, where] = np.array(pairs)[draws.integers(0, 4, odd)]
+    return calls
+
+
+GENOTYPES = (1, 1), (-1, -1), (0, 1), (0, 0)
+HAPLOTYPES = (0, 0), (1, 0), (0, 1), (1, 1)
 # every form of a chunk: unphased, with exceptions, phased, plain
 KINDS = {
     "unphased": UNPHASED,
@@ -49,6 +63,8 @@ KINDS = {
     "phased": np.where(PHASED < 0, 0, PHASED),
     "phased, missing": np.where((PHASED < 0) & (np.arange(M) % 4 > 0)[:, None, None], 0, PHASED),
     "phased, much missing": half_missing(PHASED),
+    "every kind of row": of_every_kind(GENOTYPES),
+    "every kind of row, phased": of_every_kind(HAPLOTYPES),
     "plain": np.concatenate([PHASED[:40], np.where(np.arange(2), -1, PHASED[40:])]),
 }
 
@@ -65,7 +81,8 @@ def calls_at(path):
 def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
     for name, calls in KINDS.items():
-        store.write(with_calls(calls), folder / f"{name}, packed", (32, 10))
+        wide = name.startswith("every kind")
+        store.write(with_calls(calls), folder / f"{name}, packed", (32, 28 if wide else 10))
         cohorts.export(with_calls(calls), "vcz", folder / f"{name}, standard")
         with_calls(calls).to_zarr(
             folder / f"{name}, other", encoding={"call_genotype": {"chunks": (20, 15, 2)}}
@@ -114,6 +131,58 @@ def test_read_rows__only_the_chunks_that_hold_them(stores, tmp_path):
         source.read_rows(rows, 7, 41)
 
 
+def counted(calls):
+    """The calls with 0, 1, 2 alternate alleles of each variant, and of each sample those that are missing."""
+    alleles = np.where((calls < 0).any(axis=2), -1, calls.sum(axis=2))
+    return np.stack([(alleles == k).sum(axis=1) for k in range(3)], axis=1), (alleles < 0).sum(axis=0)
+
+
+def assert_counts(found, calls):
+    for numbers, wanted in zip(found, counted(calls), strict=True):
+        assert numbers.dtype == np.int64
+        assert numbers.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(variants=ranges_of(M), samples=ranges_of(N))
+def test_counts__are_those_of_the_block_or_not_there(stores, kind, variants, samples):
+    found = calls_at(stores / f"{kind}, packed").counts(*variants, *samples)
+    if found is not None:
+        assert_counts(found, KINDS[kind][slice(*variants), slice(*samples)])
+
+
+@pytest.mark.parametrize("block", [(0, 64, 0, 40), (32, 64, 0, 10), (0, 32, 20, 40), (32, 64, 10, 40)])
+def test_counts__of_whole_chunks_are_there(stores, block):
+    calls = UNPHASED[slice(*block[:2]), slice(*block[2:])]
+    assert_counts(calls_at(stores / "unphased, packed").counts(*block), calls)
+
+
+@pytest.mark.parametrize(
+    "block", [(0, 64, 0, 43), (0, 90, 0, 40), (0, 33, 0, 10), (1, 32, 0, 10), (0, 32, 1, 10)]
+)
+def test_counts__of_parts_of_chunks_are_not(stores, block):
+    assert calls_at(stores / "unphased, packed").counts(*block) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["half calls, packed", "phased, packed", "plain, packed", "unphased, standard", "unphased, other"]
+)
+def test_counts__of_other_chunks_are_not(stores, name):
+    assert calls_at(stores / name).counts(0, 64, 0, 40) is None
+
+
+def test_counts__of_a_store_without_an_edge(tmp_path):
+    ds = with_calls(UNPHASED).isel(variants=slice(64), samples=slice(40))
+    store.write(ds, tmp_path / "x", (16, 8))
+    assert_counts(calls_at(tmp_path / "x").counts(0, 64, 0, 40), UNPHASED[:64, :40])
+
+
+def test_counts__decode_no_calls(stores, monkeypatch):
+    source = calls_at(stores / "unphased, packed")
+    monkeypatch.setattr(codec.Chunk, "codes", None)
+    assert_counts(source.counts(0, 32, 0, 40), UNPHASED[:32, :40])
+
+
 @pytest.mark.parametrize(
     "source", [ArraySource(PHASED), SelectedSource(ArraySource(PHASED), np.arange(M), np.arange(N))]
 )
@@ -141,16 +210,27 @@ def test_selected_source__sparse_rows_of_several_chunks(stores, kind, variants, 
 
 
 def test_selected_source__decompresses_only_frames_that_hold_its_rows(tmp_path, monkeypatch):
-    calls = np.zeros((300, N, 2), np.int8)  # five frames in one chunk
-    calls[np.arange(300), np.arange(300) % N, 1] = 1
+    calls = np.zeros((300, N, 2), np.int8)  # five frames in one chunk: 6 codes are too many to list
+    for k in range(6):
+        calls[np.arange(300), np.arange(300) * (k + 1) % 7 + 7 * k, 1] = 1
     source = ZarrCalls(zarr.array(calls, chunks=(300, N, 2), **packed_encoding(ArraySource(calls))), "x")
     read = []
-    decompressed = codec._decompressed
-    monkeypatch.setattr(codec, "_decompressed", lambda *it: read.append(it) or decompressed(*it))
+    decompressed = packed_rows.decompressed
+    monkeypatch.setattr(packed_rows, "decompressed", lambda *it: read.append(it) or decompressed(*it))
     rows, columns = np.array([3, 60, 130, 131, 290]), np.array([0, 4, 5, 41])
     found = SelectedSource(source, rows, columns).read_packed(0, 5, 0, 4)
     assert (found == packed_calls(calls[np.ix_(rows, columns)])).all()
     assert len(read) == 3
+
+
+@pytest.mark.parametrize(("kind", "form"), [("every kind of row", 0), ("every kind of row, phased", 1)])
+def test_stores__hold_every_kind_of_row(stores, kind, form):
+    kinds = set()
+    for path in (stores / f"{kind}, packed" / "call_genotype").glob("*.*.0"):
+        data = path.read_bytes()
+        assert data[5] == form
+        kinds |= set(codec.decode(data).rows.kinds.tolist())
+    assert kinds == {0, 1, 2, 3, 4, 5}
 
 
 def test_read_rows__none(stores):
@@ -312,26 +392,44 @@ def other_chunk(n_variants, n_samples, byte=PAD_BYTE):
 
 def promising(data, place, value):
     """A chunk whose head says something else, with a checksum that does not show it."""
-    return sealed(data[:place] + value + data[place + len(value) :])
+    return reference.sealed(data[:place] + value + data[place + len(value) :])
+
+
+def rebuilt(data, rows, exceptions=b""):
+    """A chunk of unphased calls, 32 variants and as many samples as there were, of other parts."""
+    whole_rows = width(int.from_bytes(data[12:16], "little")).to_bytes(4, "little")
+    head = data[:5] + b"\0\2\0\x20\0\0\0" + data[12:16] + bool(exceptions).to_bytes(4, "little") + whole_rows
+    return reference.sealed(head + bytes(8) + bytes(4) + exceptions + rows)
 
 
 def with_frame(data, frame):
     """A chunk of 32 variants whose only frame holds something else, or of plain calls likewise."""
-    head = data[:16] + bytes(16)
     if data[5] == codec.PLAIN:
-        return sealed(head + frame)
-    return sealed(head + bytes(4) + len(frame).to_bytes(4, "little") + frame)
+        return reference.sealed(data[:32] + frame)
+    return rebuilt(data, b"\5" * 32 + len(frame).to_bytes(4, "little") + frame)
+
+
+def with_list(data, *numbers):
+    """A chunk of 32 sparse variants, the ninth of which is listed so."""
+    sizes = [len(numbers) if v == 8 else 0 for v in range(32)]
+    return rebuilt(data, b"\3" * 32 + np.array(sizes, "<u2").tobytes() + bytes(numbers))
 
 
 def with_exceptions(data, frame):
-    """A chunk of 32 plain variants whose frame of one exception holds something else."""
-    rows = bytes(32 * width(int.from_bytes(data[12:16], "little")))
-    head = data[:5] + b"\1\2\0" + data[8:16] + b"\1\0\0\0" + b"\x20\0\0\0" + bytes(8)
-    return sealed(head + b"\xff" * 4 + len(frame).to_bytes(4, "little") + frame + rows)
+    """A chunk of 32 sparse variants whose frame of one exception holds something else."""
+    return rebuilt(data, b"\3" * 32 + bytes(64), len(frame).to_bytes(4, "little") + frame)
 
 
 def huge_frame(size):
     return b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x21\x00\x00" + b"\xff" * 4
+
+
+@pytest.mark.parametrize(
+    "rebuild", [lambda data: with_list(data, 2, 0x2A), lambda data: rebuilt(data, b"\4" * 32 + bytes(96))]
+)
+def test_rebuilt__makes_a_chunk_that_is_read(stores, rebuild):
+    data = (stores / "unphased, packed" / "call_genotype" / "1.2.0").read_bytes()
+    assert codec.decode(rebuild(data)).packed().shape == (32, 3)
 
 
 DAMAGE = {
@@ -340,7 +438,7 @@ DAMAGE = {
     "cut head": lambda data: data[:20],
     "no frame": lambda data: b"\0" + data[1:],
     "not packed": lambda data: b"some other bytes, and enough of them",
-    "short": lambda data: sealed(data[:-1]),
+    "short": lambda data: reference.sealed(data[:-1]),
     "other shape": lambda data: other_chunk(32, 11),
     "newer": lambda data: b"GWPC\x02" + bytes(27),
     "zero": lambda data: bytes(len(data)),
@@ -358,7 +456,14 @@ DAMAGE = {
     "huge samples": lambda data: promising(data, 12, b"\xff" * 4),
     "huge shape": lambda data: promising(data, 8, b"\xff" * 8),
     "huge exceptions": lambda data: promising(data, 16, b"\xff" * 4) if data[5] < 2 else b"",
-    "huge plain rows": lambda data: promising(data, 20, b"\xff" * 4) if data[5] < 2 else b"",
+    "much stored": lambda data: promising(data, 20, b"\4") if data[5] < 2 else b"",
+    "huge stored": lambda data: promising(data, 20, b"\xff" * 4) if data[5] < 2 else b"",
+    "list outside": lambda data: with_list(data, 2, 0x2E),
+    "list cut": lambda data: with_list(data, 2, 0x82),
+    "long number": lambda data: with_list(data, *b"\x82\x80\x80\x80\x80\0"),
+    "list of its own kind": lambda data: with_list(data, 3),
+    "huge list": lambda data: with_list(data, *b"\xfe\xff\xff\xff\x7f" * 99),
+    "unknown kind": lambda data: rebuilt(data, b"\6" * 32),
 }
 
 
@@ -403,6 +508,28 @@ def test_damaged_chunk__no_flipped_bit_changes_a_call(kind, tmp_path):
     for bit, found in read_with_flipped(kind, tmp_path):
         assert isinstance(found, str), f"bit {bit}"
         assert "x: call_genotype of variants 0 to 11 cannot be read" in found
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"", b"no frame", numcodecs.Zstd(1).encode(bytes(4 * 106 - 1)), huge_frame(2**40), huge_frame(2**62)],
+)
+def test_damaged_counts__are_named(stores, frame, tmp_path):
+    shutil.copytree(stores / "unphased, packed", tmp_path / "x")
+    chunk = tmp_path / "x" / "call_genotype" / "1.2.0"
+    whole = chunk.read_bytes()
+    size = int.from_bytes(whole[32:36], "little")
+    chunk.write_bytes(
+        reference.sealed(whole[:32] + len(frame).to_bytes(4, "little") + frame + whole[36 + size :])
+    )
+    source = calls_at(tmp_path / "x")
+    if frame:
+        with pytest.raises(DataError, match=r"x: call_genotype of variants 32 to 63 cannot be read \(.+\)"):
+            source.counts(32, 64, 20, 30)
+    else:
+        assert source.counts(32, 64, 20, 30) is None
+    assert_counts(source.counts(0, 32, 20, 30), UNPHASED[:32, 20:30])
+    assert (source.read_packed(0, M, 0, N) == packed_calls(UNPHASED)).all()
 
 
 def test_damaged_chunk__of_a_standard_store_is_named(stores, tmp_path):

@@ -1,5 +1,5 @@
 """The command line: parse, check, call. No science."""
 
-from genoweave.cli.app import main
+from genoweave.cli.app import main, program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]

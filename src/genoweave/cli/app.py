@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import Any
@@ -49,6 +50,9 @@ class _Commands(click.Group):
         from genoweave.cli.options import command
 
         made = command(cmd_name, getattr(import_module(f"genoweave.cli.{module}"), function))
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         made.short_help = summary
         return made
 
@@ -61,6 +65,16 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="genoweave")
 def cli() -> None:
     """Turn a real genotype cohort into a balanced synthetic one that can be used and judged."""
+
+
+def program() -> None:
+    """Run the command line as a program: what its imports make is never searched for garbage.
+
+    They make 140,000 objects that last to the end. Searching them while they come and when they go took 0.4 s
+    of every command.
+    """
+    gc.disable()
+    main()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -40,7 +40,7 @@ def _encoding(dtype: np.dtype[Any], name: str, source: Source | None) -> dict[st
     if name in _CALLS:
         return standard_encoding()
     shuffle = Blosc.NOSHUFFLE if dtype.kind == "O" else Blosc.SHUFFLE
-    return {"filters": None, "compressor": Blosc("zstd", clevel=5, shuffle=shuffle)}
+    return {"filters": None, "compressor": Blosc("zstd", clevel=3, shuffle=shuffle)}
 
 
 def write(
