@@ -1,5 +1,6 @@
 """Ancestry tables, groups, keys and configurations that cannot be used."""
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from bed_reader import to_bed
 
@@ -108,6 +110,16 @@ BAD_TABLES = {
     "ragged": ("sample_id\tgroup\nHOSPITAL-A\tx\ty\tz\n", "line 2: wanted 2 columns"),
     "not text": (b"\xff\xfe\x00\x01\n\x80\x81", "UTF-8"),
     "workbook": (b"PK\x03\x04\x14\x00\x06\x00\x08\x00\x00\x00!\x00\x9c\xd0", "labels.tsv"),
+    "gzip cut short": (gzip.compress(b"sample_id\tgroup\n" * 50)[:-6], "damaged or cut short"),
+    "ragged in gzip": (gzip.compress(b"sample_id\tgroup\nHOSPITAL-A\n"), "line 2: wanted 2 columns"),
+    "no zstd": (b"\x28\xb5\x2f\xfd" + bytes(40), "damaged or cut short"),
+    "no Parquet": (b"PAR1" + bytes(40), "cannot be read as Parquet"),
+    "UTF-16": ("sample_id\tgroup\n".encode("utf-16"), "line 1 is not UTF-8"),
+    "Latin-1 in line 3": (b"sample_id\tgroup\nHOSPITAL-A\tx\nHOSPITAL-B\t\xf6\n", "line 3 is not UTF-8"),
+    "open quote": (
+        b'sample_id,group\nHOSPITAL-A,"x\nHOSPITAL-B,y\n' + b"HOSPITAL-C,y\n" * 20_000,
+        "cannot be read",
+    ),
     "zeros": (b"\x00" * 50 + b"\n" + b"\x00" * 50, "labels.tsv"),
 }
 
@@ -118,6 +130,26 @@ def test_table_that_is_none__is_refused(refused: Refused, kind: str) -> None:
     message = refused(text)
     assert expected in message
     assert "labels.tsv" in message
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "Parquet", "PLINK's columns"])
+def test_table_of_another_kind__is_read(
+    table: pd.DataFrame, refused: Refused, tmp_path: Path, kind: str
+) -> None:
+    text = table.to_csv(sep="\t", index=False).encode()
+    labels: Path | bytes | pd.DataFrame
+    if kind == "Parquet":
+        labels = tmp_path / "labels.parquet"
+        table.to_parquet(labels)
+    elif kind == "gzip":
+        labels = gzip.compress(text)
+    elif kind == "zstd":
+        labels = pyarrow.compress(text, codec="zstd", asbytes=True)
+    else:
+        labels = table.set_axis(["IID", "group"], axis=1)
+        labels.insert(0, "FID", "FAM0")
+    # the table is read, then the group of 6 is too small
+    assert "at least 51 samples" in refused(labels, ancestry={"classifier": "centroid", "min_group": 51})
 
 
 def test_table_that_is_missing__is_refused(refused: Refused, tmp_path: Path) -> None:

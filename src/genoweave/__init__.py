@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "open": ("cohorts", "open_cohort"),
     "save": ("cohorts", "save"),
+    "Reading": ("io.reading", "Reading"),
     "import_cohort": ("cohorts", "import_cohort"),
     "export": ("cohorts", "export"),
     "simulate": ("methods.simulate", "simulate"),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, model_validator
 
 from genoweave.errors import ConfigError
 from genoweave.execution import memory_bytes
+from genoweave.io.reading import Reading
 from genoweave.methods.ancestry import Ancestry
 from genoweave.methods.evaluation import Evaluation
 from genoweave.methods.kinship import Kinship
@@ -25,10 +26,12 @@ from genoweave.parameters import Field, Parameters
 Format = Literal["csv", "plink", "vcz"]
 
 
-class Input(Parameters):
-    """The real cohort and its labels."""
+class Input(Reading):
+    """The real cohort, how it is read, and its labels."""
 
-    path: str = Field("cohort", description="PLINK prefix or .bed, or VCF Zarr store (folder, .zip, URL)")
+    path: str = Field(
+        "cohort", description="PLINK 1 or 2 prefix, .vcf.gz, .bcf, .bgen, or VCF Zarr (folder, .zip, URL)"
+    )
     ancestry: str = Field(
         "ancestry.tsv",
         description="table with a header: sample id, then ancestry group (TSV or CSV)",
@@ -239,7 +242,7 @@ def with_paths(config: RunConfig, folder: Path) -> RunConfig:
     given = config.input
     places = {
         key: value if "://" in value else str(folder / Path(value).expanduser())
-        for key, value in (("path", given.path), ("ancestry", given.ancestry))
+        for key, value in ({"path": given.path, "ancestry": given.ancestry} | given.beside).items()
     }
     return config.model_copy(update={"input": given.model_copy(update=places)})
 

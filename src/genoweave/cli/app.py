@@ -22,7 +22,7 @@ COMMANDS = {
     "report": ("jobs", "report", "Write the report of a run again."),
     "release": ("jobs", "release", "Write the release of a run folder."),
     "simulate": ("simulating", "simulate", "Simulate founders of six populations."),
-    "import": ("files", "import_", "Convert a PLINK fileset or VCF Zarr to a chunked store."),
+    "import": ("files", "import_", "Convert PLINK, VCF, BGEN or VCF Zarr to a chunked store."),
     "export": ("files", "export", "Write a cohort as VCF Zarr, PLINK or CSV."),
     "qc": ("filters", "qc", "Filter samples and variants, in PLINK's order."),
     "pca": ("components", "pca", "Principal components, and projection of other samples."),

@@ -10,6 +10,7 @@ from genoweave.cli.options import Common, argument, arguments, option
 from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN, OUT
 from genoweave.cohorts import FORMATS, import_cohort, open_cohort
 from genoweave.cohorts import export as write_export
+from genoweave.io.reading import Reading
 
 
 @arguments(
@@ -17,13 +18,17 @@ from genoweave.cohorts import export as write_export
     argument("out", metavar="OUT.vcz", type=click.Path(path_type=Path)),
     ANCESTRY,
     COLUMN,
+    flags=(Reading,),
 )
 def import_(
     source: str, out: Path, ancestry: Path | None, ancestry_column: str | None, common: Common
 ) -> None:
-    """Convert a PLINK fileset or a VCF Zarr store to a chunked store."""
+    """Convert PLINK 1 or 2 files, VCF, BCF, BGEN or VCF Zarr to a chunked store; goes on if it was killed."""
+    reading = common.parameters(Reading, "input")
     with common.work("import"):
-        import_cohort(source, out, ancestry, ancestry_column)
+        counts = import_cohort(source, out, ancestry, ancestry_column, reading)
+    for rule, count in counts.items():
+        common.say(f"{rule.replace('_', ' ')}: {count}")
     common.say(f"wrote {out}")
 
 

@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from genoweave.chunks import ranges
 from genoweave.errors import DataError, StoreError
 from genoweave.execution import run_in_order
-from genoweave.genotypes import Packed, PackedSource, Source, as_dask, read_packed, source_of
+from genoweave.genotypes import Packed, PackedSource, Source, as_dask, read_packed, select, source_of
 from genoweave.io.files import AppendingFile, make_folder, write_atomic
 from genoweave.io.plink_tables import read_bim, read_fam
+from genoweave.io.tables.chromosomes import chromosome_number as chromosome_number
+from genoweave.io.tables.ids import family_ids, within_family
+from genoweave.io.tables.phenotypes import MISSING_CODE
 from genoweave.kernels.packed import copy_codes, pack_dosages, pad_tail, unpack_dosages, width
 
 MAGIC = b"\x6c\x1b"
 _HEADER = 3
 _LAZY_CHUNKS = (1024, 16_384)
-_CODES = {"X": "23", "Y": "24", "XY": "25", "MT": "26", "M": "26"}
 
 
 class BedSource(PackedSource):
@@ -83,28 +86,55 @@ def is_fileset(path: Path) -> bool:
     return path.suffix == ".bed" or Path(f"{path}.bed").exists()
 
 
-def fileset_paths(path: Path) -> tuple[Path, Path, Path]:
+def fileset_paths(path: Path, bim: Path | None = None, fam: Path | None = None) -> tuple[Path, Path, Path]:
     """Return the .bed, .bim and .fam of a prefix or of a .bed file.
+
+    With `bim` or `fam`, `path` may be a .bed file of any name; the one that is not given lies beside it.
 
     Raises
     ------
     StoreError
         If one of them is not there.
     """
-    bed = path if path.suffix == ".bed" else Path(f"{path}.bed")
-    files = bed, bed.with_suffix(".bim"), bed.with_suffix(".fam")
+    is_bed = path.suffix == ".bed" or ((bim or fam) is not None and path.is_file())
+    bed = path if is_bed else Path(f"{path}.bed")
+    files = bed, bim or bed.with_suffix(".bim"), fam or bed.with_suffix(".fam")
     if bed.exists():
         _check_header(bed)
     for file in files:
         if not file.exists():
-            raise StoreError(f"a PLINK fileset needs .bed, .bim and .fam with one name; {file} is not there")
+            raise StoreError(
+                "a PLINK fileset needs .bed, .bim and .fam with one name, or a path to each; "
+                f"{file} is not there"
+            )
     return files
 
 
-def open_plink(path: Path) -> xr.Dataset:
+def open_plink(path: Path, bim: Path | None = None, fam: Path | None = None) -> xr.Dataset:
     """Open a PLINK 1 fileset lazily; nothing is converted.
 
-    The counted allele is A1 (column 5 of the .bim) and becomes the alternate allele.
+    The counted allele is A1 (column 5 of the .bim) and becomes the alternate allele; an allele ``0``
+    (unknown, as of a monomorphic variant) becomes ``""``. Chromosomes keep their names in the file
+    (`chromosome_number` compares them). Only if any is known: ``variant_genetic_position`` (cM),
+    ``sample_paternal_id`` and ``sample_maternal_id``, ``sample_phenotype``.
+
+    A phenotype is case/control, by PLINK's rule, if each value is 1 (control), 2 (case) or a missing code: 0,
+    -9, NA or text; it keeps 1 and 2. In any other, 0 is a value, and -9, NA and text are missing.
+
+    Variants of negative position are left out, as PLINK has it.
+
+    Where within-family ids (IID) repeat, ``sample_id`` is ``FID_IID``, and parents are named so too;
+    `write_plink` takes them apart again. ``ds.attrs["import_counts"]`` counts these samples
+    (``sample_ids_with_family``), phenotypes that are text (``phenotypes_not_numbers``), .fam columns beyond
+    the sixth (``fam_columns_not_read``), variants with an unknown allele (``variants_without_allele``) and
+    those left out (``variants_left_out``).
+
+    Parameters
+    ----------
+    path
+        The prefix, or the .bed file.
+    bim, fam
+        The other two, if they have other names.
 
     Raises
     ------
@@ -113,23 +143,51 @@ def open_plink(path: Path) -> xr.Dataset:
     DataError
         If a file is malformed, naming file and line, or does not fit the others.
     """
-    bed, bim, fam = fileset_paths(path)
-    variants, samples = read_bim(bim), read_fam(fam)
+    bed, bim, fam = fileset_paths(path, bim, fam)
+    variants = read_bim(bim)
+    samples, counts = read_fam(fam)
     source = _open_bed(bed, len(variants), len(samples))
+    alleles = variants[["a2", "a1"]].to_numpy(object)
+    placed = np.flatnonzero(variants["position"] >= 0)
+    unknown = alleles == "0"
+    if unknown.any():
+        alleles[unknown] = ""
+        counts["variants_without_allele"] = int(unknown.any(axis=1).sum())
+    if len(placed) < len(variants):
+        counts["variants_left_out"] = len(variants) - len(placed)
     index, contigs = pd.factorize(variants["contig"])
-    return xr.Dataset(
+    ds = xr.Dataset(
         {
             "call_genotype": (("variants", "samples", "ploidy"), as_dask(source, _LAZY_CHUNKS)),
             "contig_id": ("contigs", np.asarray(contigs, object)),
             "variant_contig": ("variants", index.astype(np.int32)),
             "variant_position": ("variants", variants["position"].to_numpy(np.int32)),
             "variant_id": ("variants", variants["id"].to_numpy(object)),
-            "variant_allele": (("variants", "alleles"), variants[["a2", "a1"]].to_numpy(object)),
+            "variant_allele": (("variants", "alleles"), alleles),
             "sample_id": ("samples", samples["id"].to_numpy(object)),
             "sample_family_id": ("samples", samples["family"].to_numpy(object)),
             "sample_sex": ("samples", samples["sex"].to_numpy(np.int8)),
-        }
+        },
+        attrs={"import_counts": counts} if counts else None,
     )
+    ds = ds.assign(_optional(variants, samples))
+    if not len(placed):
+        raise DataError(f"{bim}: every position is negative, which leaves a variant out; give positions")
+    return select(ds, placed) if len(placed) < len(variants) else ds
+
+
+def _optional(variants: pd.DataFrame, samples: pd.DataFrame) -> dict[str, tuple[str, Any]]:
+    """Return those variables of the tables that say anything."""
+    father, mother = samples["father"].to_numpy(object), samples["mother"].to_numpy(object)
+    cm, phenotype = variants["cm"].to_numpy(np.float64), samples["phenotype"].to_numpy(np.float64)
+    found: dict[str, tuple[str, Any]] = {}
+    if cm.any():
+        found["variant_genetic_position"] = ("variants", cm)
+    if (father != "0").any() or (mother != "0").any():
+        found |= {"sample_paternal_id": ("samples", father), "sample_maternal_id": ("samples", mother)}
+    if not np.isnan(phenotype).all():
+        found["sample_phenotype"] = ("samples", phenotype)
+    return found
 
 
 def _open_bed(path: Path, n_variants: int, n_samples: int) -> BedSource:
@@ -172,20 +230,23 @@ _BATCH_CALLS = 64 * 2**20
 def write_plink(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
     """Write ``prefix.bed``, ``.bim`` and ``.fam``; the alternate allele is A1.
 
-    The .fam carries ``sample_sex`` and, where there is one, ``sample_case`` as 1/2. The .bed is
-    written last, in batches, and a killed write with the same token is continued.
+    The .bim carries ``variant_genetic_position``; the .fam families, parents, sex, and ``sample_case`` as 1/2
+    or else ``sample_phenotype``, each where there is one. What `open_plink` opened is written as it was,
+    byte for byte if PLINK had written it. The .bed is written last, in batches, and a killed write with
+    the same token is continued.
 
     Raises
     ------
     StoreError
         If the disk is full or the folder cannot be written.
     DataError
-        If a name is empty or holds white space.
+        If a name is empty or holds white space, or PLINK would take a phenotype for missing.
     """
     _check_names(ds)
+    bim, fam = bim_text(ds), fam_text(ds)
     make_folder(prefix.parent)
-    write_atomic(Path(f"{prefix}.bim"), bim_text(ds))
-    write_atomic(Path(f"{prefix}.fam"), fam_text(ds))
+    write_atomic(Path(f"{prefix}.bim"), bim)
+    write_atomic(Path(f"{prefix}.fam"), fam)
     source = source_of(ds)
     batches = list(ranges(source.shape[0], max(1, _BATCH_CALLS // source.shape[1])))
     with AppendingFile(Path(f"{prefix}.bed"), token) as out:
@@ -205,6 +266,10 @@ def write_plink(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
         out.commit()
 
 
+_NAMES = ("sample_id", "variant_id", "contig_id")
+_NAMES_OR_EMPTY = ("variant_allele", "sample_family_id", "sample_paternal_id", "sample_maternal_id")
+
+
 def _check_names(ds: xr.Dataset) -> None:
     """Refuse names that a table separated by white space cannot bear.
 
@@ -213,9 +278,10 @@ def _check_names(ds: xr.Dataset) -> None:
     DataError
         Naming the variable and the first row.
     """
-    for name in ("sample_id", "variant_id", "contig_id", "variant_allele"):
+    for name in (*_NAMES, *(name for name in _NAMES_OR_EMPTY if name in ds)):
         values = ds[name].values
-        bad = np.flatnonzero([len(str(value).split()) != 1 for value in values.ravel()])
+        words = np.array([len(text.split()) if (text := str(value)) else -1 for value in values.ravel()])
+        bad = np.flatnonzero((words != 1) & ((words != -1) | (name in _NAMES)))
         if len(bad):
             row = int(bad[0]) // max(1, values.size // len(values)) + 1
             raise DataError(
@@ -234,23 +300,74 @@ def _packed_batch(source: Source, v0: int, v1: int) -> bytes:
 
 
 def bim_text(ds: xr.Dataset) -> str:
-    """Return the .bim of a dataset: chromosome, id, 0, position, A1 (alternate), A2 (reference)."""
+    """Return the .bim of a dataset: chromosome, id, cM, position, A1 (alternate), A2 (reference).
+
+    Centimorgans are 0 where unknown, and so is an allele.
+    """
     contig = ds["contig_id"].values[ds["variant_contig"].values]
     allele = ds["variant_allele"].values
-    rows = zip(contig, ds["variant_id"].values, ds["variant_position"].values, allele, strict=True)
-    return "".join(f"{c}\t{i}\t0\t{p}\t{a[1]}\t{a[0]}\n" for c, i, p, a in rows)
+    cm = ["0"] * len(contig)
+    if "variant_genetic_position" in ds:
+        cm = [number_text(x, "0") for x in ds["variant_genetic_position"].values]
+    rows = zip(contig, ds["variant_id"].values, cm, ds["variant_position"].values, allele, strict=True)
+    return "".join(f"{c}\t{i}\t{g}\t{p}\t{a[1] or 0}\t{a[0] or 0}\n" for c, i, g, p, a in rows)
 
 
 def fam_text(ds: xr.Dataset) -> str:
-    """Return the .fam of a dataset; family 0, no parents, phenotype -9 where there is none."""
+    """Return the .fam of a dataset: family, id within it, father, mother (0 unknown), sex, phenotype.
+
+    The phenotype is ``sample_case`` as 1 control, 2 case, else ``sample_phenotype``; -9 where it is missing.
+
+    Raises
+    ------
+    DataError
+        If PLINK would take a value of ``sample_phenotype`` for missing: -9, or 0 where it is coded 0/1.
+    """
     n = ds.sizes["samples"]
+    nobody = np.full(n, "0", object)
+    ids = within_family(ds, ds["sample_id"].values)
+    parents = [
+        within_family(ds, ds[name].values) if name in ds else nobody
+        for name in ("sample_paternal_id", "sample_maternal_id")
+    ]
     sex = ds["sample_sex"].values if "sample_sex" in ds else np.zeros(n, np.int8)
-    case = ds["sample_case"].values + 1 if "sample_case" in ds else np.full(n, -9)
-    rows = zip(ds["sample_id"].values, sex, case, strict=True)
-    return "".join(f"0\t{i}\t0\t0\t{s}\t{c}\n" for i, s, c in rows)
+    rows = zip(family_ids(ds), ids, *parents, sex, _phenotype_cells(ds), strict=True)
+    return "".join(f"{f}\t{i}\t{p or 0}\t{m or 0}\t{s}\t{y}\n" for f, i, p, m, s, y in rows)
 
 
-def chromosome_number(name: str) -> str:
-    """Return PLINK's code of a chromosome: without ``chr``, X Y XY MT as 23 24 25 26."""
-    bare = name[3:] if name.lower().startswith("chr") else name
-    return _CODES.get(bare.upper(), bare)
+def _phenotype_cells(ds: xr.Dataset) -> list[str]:
+    if "sample_case" in ds:
+        return [{0: "1", 1: "2"}.get(int(status), "-9") for status in ds["sample_case"].values]
+    if "sample_phenotype" not in ds:
+        return ["-9"] * ds.sizes["samples"]
+    values = ds["sample_phenotype"].values.astype(np.float64)
+    check_phenotype(values, "sample_phenotype")
+    return [number_text(value, "-9") for value in values]
+
+
+def check_phenotype(values: NDArray[np.float64], name: str) -> None:
+    """Refuse phenotypes of which PLINK would take values for missing.
+
+    Raises
+    ------
+    DataError
+        If a value is -9, or 0 where all are 0, 1 or 2.
+    """
+    known = values[~np.isnan(values)]
+    if (known == MISSING_CODE).any():
+        row = int(np.flatnonzero(values == MISSING_CODE)[0]) + 1
+        raise DataError(
+            f"{name} is -9 at sample number {row}, which PLINK takes for missing; make it NaN or shift it"
+        )
+    if np.isin(known, (0, 1, 2)).all() and (known == 0).any():
+        raise DataError(
+            f"{name} has no values but 0, 1 and 2, of which PLINK takes 0 for missing; if it is 0 control, 1 "
+            "case, give it as sample_case"
+        )
+
+
+def number_text(value: float, missing: str) -> str:
+    """Return a number with the digits that tell it from all others, as PLINK writes whole ones."""
+    if np.isnan(value):
+        return missing
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))

@@ -48,9 +48,18 @@ def _plain_id(text: str) -> bool:
     return bool(text) and text != "." and text[0] not in "=+-@" and not any(c in text for c in ',"\r\n')
 
 
+# A spreadsheet takes a cell that begins so for a formula.
+_FORMULA = ("=", "+", "-", "@")
+
+
+def unguarded(cell: str) -> str:
+    """Take away the apostrophe of `csv_text`."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
+
+
 def csv_text(text: str) -> str:
     """Quote a CSV cell where it needs it; a leading formula sign is made harmless with an apostrophe."""
-    if text[:1] in ("=", "+", "-", "@"):
+    if text[:1] in _FORMULA:
         text = "'" + text
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 

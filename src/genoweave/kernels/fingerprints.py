@@ -8,7 +8,7 @@ from genoweave.kernels._compile import kernel
 
 
 @kernel
-def _mix(x):
+def mix(x):
     """SplitMix64's finaliser: a bijection of 64 bits."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -26,11 +26,11 @@ def fingerprints(words, first, seeds, out):
     place = np.empty((words.shape[1], 2), np.uint64)
     for w in range(words.shape[1]):
         for i in range(2):
-            place[w, i] = _mix(seeds[i] ^ _mix(np.uint64(first + w)))
+            place[w, i] = mix(seeds[i] ^ mix(np.uint64(first + w)))
     for s in range(words.shape[0]):
         one = two = np.uint64(0)
         for w in range(words.shape[1]):
-            one += _mix(words[s, w] ^ place[w, 0])
-            two += _mix(words[s, w] ^ place[w, 1])
+            one += mix(words[s, w] ^ place[w, 0])
+            two += mix(words[s, w] ^ place[w, 1])
         out[s, 0] += one
         out[s, 1] += two

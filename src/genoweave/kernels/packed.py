@@ -173,7 +173,7 @@ def copy_codes(source, first, count, out, at):
 
 
 @inlined
-def _word(row, w):
+def word_of_row(row, w):
     """Return word w of a row of bytes; the last one is filled up with missing calls."""
     start = 8 * w
     if start + 8 <= row.shape[0]:
@@ -205,7 +205,7 @@ def count_variants(packed, out):
             both += popcount(lo & hi)
         codes = 32 * whole
         if 8 * whole < row.shape[0]:
-            x = _word(row, whole)
+            x = word_of_row(row, whole)
             lo = x & _LOW
             hi = (x >> _ONE) & _LOW
             low += popcount(lo)
@@ -248,7 +248,7 @@ def count_variants_by_group(packed, masks, out):
                 out[v, k, 1] += het
                 out[v, k, 2] += alt
             for w in range(whole, stop):  # the ragged end of a row
-                x = _word(packed[v], w)
+                x = word_of_row(packed[v], w)
                 for k in range(masks.shape[0]):
                     lo = x & masks[k, w]
                     hi = (x >> _ONE) & masks[k, w]
@@ -315,7 +315,7 @@ def _add_missing(row, start, pairs):
     for w in range(whole):
         pairs[w] += words[w] & ~(words[w] >> _ONE) & _LOW
     for w in range(whole, pairs.shape[0]):
-        x = _word(row, start + w)
+        x = word_of_row(row, start + w)
         pairs[w] += x & ~(x >> _ONE) & _LOW
 
 

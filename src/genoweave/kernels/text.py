@@ -1,4 +1,4 @@
-"""Genotypes as text, one row a sample."""
+"""Genotypes as text, one row a sample, and back."""
 
 from __future__ import annotations
 
@@ -29,3 +29,23 @@ def csv_rows(dosage, out, lengths):
                 out[s, at + 1] = np.uint8(_ZERO + g)
                 at += 2
         lengths[s] = at
+
+
+@kernel
+def csv_dosages(line, out):
+    """Read the genotypes at the end of a line into `out` int8 (variants,); return where their text begins.
+
+    `line` uint8 (bytes,), without its line end. What stands before may be anything; -1 if there are not so
+    many genotypes ``,0``, ``,1``, ``,2`` or ``,NA``.
+    """
+    at = line.shape[0]
+    for v in range(out.shape[0] - 1, -1, -1):
+        if at >= 3 and line[at - 1] == _A and line[at - 2] == _N and line[at - 3] == _COMMA:
+            out[v] = -1
+            at -= 3
+        elif at >= 2 and line[at - 2] == _COMMA and _ZERO <= line[at - 1] <= _ZERO + 2:
+            out[v] = np.int8(line[at - 1]) - _ZERO
+            at -= 2
+        else:
+            return -1
+    return at

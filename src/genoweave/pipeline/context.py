@@ -17,9 +17,8 @@ import xarray as xr
 
 from genoweave.config import Input, RunConfig
 from genoweave.io import store
-from genoweave.io.cohort import open_cohort
+from genoweave.io.cohort import cohort_files, open_cohort
 from genoweave.io.files import disk_errors, remove, source_fingerprint
-from genoweave.io.plink import fileset_paths, is_fileset
 from genoweave.pipeline.keys import load_key
 from genoweave.rng import Root
 
@@ -51,9 +50,9 @@ class Context:
     def open(self, name: str) -> xr.Dataset:
         """Open one of the run's stores lazily; a source that was not converted is read where it is."""
         ds = store.open_store(self.path(name))
-        if "call_genotype" in ds or "original_path" not in ds.attrs:
+        if "call_genotype" in ds or "original_fingerprint" not in ds.attrs:
             return ds
-        original = open_cohort(ds.attrs["original_path"])
+        original = open_cohort(self.config.input.path, self.config.input)
         return ds.assign(call_genotype=original["call_genotype"])
 
     def components(self, n: int) -> xr.Dataset:
@@ -139,12 +138,9 @@ class FolderCheckpoints:
 
 def sources(given: Input) -> dict[str, str]:
     """Return fingerprints of the input files, by what they are."""
-    if "://" in given.path:
-        return {"cohort": given.path, "ancestry table": _fingerprint(Path(given.ancestry))}
-    path = Path(given.path)
-    files = fileset_paths(path) if is_fileset(path) else (path,)
+    files = cohort_files(given.path, given)
     prints = {f"cohort ({file.suffix or 'folder'})": _fingerprint(file) for file in files}
-    return prints | {"ancestry table": _fingerprint(Path(given.ancestry))}
+    return (prints or {"cohort": given.path}) | {"ancestry table": _fingerprint(Path(given.ancestry))}
 
 
 def _fingerprint(path: Path) -> str:

@@ -60,7 +60,7 @@ def shape_of(config: RunConfig) -> Shape:
     StoreError, DataError
         If they cannot be opened.
     """
-    ds = open_cohort(config.input.path)
+    ds = open_cohort(config.input.path, config.input)
     labels = read_ancestry(Path(config.input.ancestry), config.input.ancestry_column)
     return Shape(ds.sizes["samples"], ds.sizes["variants"], len(set(labels.values())))
 

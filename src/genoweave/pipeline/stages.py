@@ -17,6 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from genoweave.aggregate import cascade_lines
+from genoweave.execution import scratch_folder
 from genoweave.genotypes import JoinedSource, as_dask, select, source_of
 from genoweave.io.cohort import open_cohort
 from genoweave.io.tables import add_ancestry, read_ancestry
@@ -46,8 +47,15 @@ Counts = dict[str, Any]
 
 def import_genotypes(run: Context) -> Counts:
     """Bring the cohort and its labels into the run's own chunked store, or note where it lies."""
+    with scratch_folder() as scratch:
+        return _import(run, scratch)
+
+
+def _import(run: Context, scratch: Path) -> Counts:
     given = run.config.input
-    ds = open_cohort(given.path)
+    ds = open_cohort(given.path, given, scratch=scratch if given.convert else None)
+    for rule, count in ds.attrs.get("import_counts", {}).items():
+        log.info("import, %s: %d", rule.replace("_", " "), count)
     table = Path(given.ancestry)
     labels = read_ancestry(table, given.ancestry_column)
     ds = add_ancestry(ds, labels, table, drop_unlabelled=given.drop_unlabelled)
@@ -59,8 +67,8 @@ def import_genotypes(run: Context) -> Counts:
         run.write(kept.assign(sample_source_row=("samples", labelled)), "source.vcz")
     else:
         small = ds.drop_vars(["call_genotype", "call_genotype_phased"], errors="ignore")
-        fingerprint = "".join(sources(given).values())  # so that qc is redone when the genotypes change
-        attrs = {"original_path": given.path, "original_fingerprint": fingerprint}
+        # so that qc is redone when the genotypes change
+        attrs = {"original_fingerprint": "".join(sources(given).values())}
         run.write(small.assign_attrs(attrs), "source.vcz")
     return {"samples": n_all, "variants": ds.sizes["variants"],
             "samples_without_label": int((ds["sample_ancestry"].values == "").sum())}  # fmt: skip
@@ -80,8 +88,7 @@ def quality_control(run: Context) -> Counts:
         log.info("qc, %s", line)
     run.write_table(result.steps, "qc.parquet")
     kept = apply_filters(ds, result)
-    for name in ("original_path", "original_fingerprint"):
-        kept.attrs.pop(name, None)
+    kept.attrs.pop("original_fingerprint", None)
     run.write(kept, "genotypes.vcz")
     return {"samples": len(result.samples), "variants": len(result.variants)}
 
