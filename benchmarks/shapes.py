@@ -75,7 +75,7 @@ def make(shape: Shape, prefix: Path) -> Path:
 
 def genoweave() -> list[str]:
     """Return the command line program of the Python that runs this script."""
-    return [sys.executable, "-c", "from genoweave.cli import main; main()"]
+    return [sys.executable, "-c", "from genoweave.cli import program; program()"]
 
 
 def main(arguments: list[str] | None = None) -> int:

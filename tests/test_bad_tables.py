@@ -175,8 +175,8 @@ def test_status_table__that_does_not_fit_is_refused(
     base = ("watermark", cohort.prefix, "--out", tmp_path / "w", "--pheno", tmp_path / "p.tsv")
     ids = list(cohort.sample_ids)
     tables = {
-        "two columns": pd.DataFrame({"id": ids}),
-        "no status 0 or 1": pd.DataFrame({"id": ids, "case": 2}),
+        "wanted sample ids and at least one column": pd.DataFrame({"id": ids}),
+        "other values in all": pd.DataFrame({"id": ids, "case": 3}),
         "samples have no status": pd.DataFrame({"id": ids[:-1], "case": 1}),
         "cases and controls": pd.DataFrame({"id": ids, "case": 1}),
     }

@@ -16,6 +16,7 @@ from genoweave.io import store
 from genoweave.io.cohort import fingerprint, open_cohort
 from genoweave.io.files import make_folder, remove, source_fingerprint
 from genoweave.io.reading import Reading
+from genoweave.io.tables.joining import Tables, join_tables
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def import_cohort(
     ancestry: str | Path | None = None,
     column: str | None = None,
     reading: Reading | None = None,
+    tables: Tables | None = None,
     chunks: tuple[int, int] = _CHUNKS,
 ) -> dict[str, int]:
     """Convert a cohort of any kind to a chunked store of genoweave's.
@@ -82,6 +84,8 @@ def import_cohort(
         Table of sample id and group, and the group's column if it is not the second.
     reading
         Rules for what the files leave open.
+    tables
+        Phenotypes, covariates, a pedigree, a genetic map; see `join_tables`.
     chunks
         (variants, samples) per chunk.
 
@@ -102,12 +106,16 @@ def import_cohort(
     """
     out = Path(out)
     _refuse_other(out)
-    token = _work(source, ancestry, column, reading, chunks)
+    tables = tables or Tables()
+    token = _work(source, reading, [*tables.paths, *([Path(ancestry)] if ancestry else [])], column, chunks)
     if token and (counts := _counts_of(out, token)) is not None:
         log.info("%s is whole already", out)
         return counts
     scratch = out.with_name(out.name + ".scratch")
     ds = labelled(open_cohort(source, reading, scratch=scratch), ancestry, column)
+    ds, matchings = join_tables(ds, tables)
+    for matching in matchings:
+        log.log(logging.WARNING if matching.not_in_table else logging.INFO, "%s", matching)
     counts = ds.attrs.get("import_counts", {}) | _uncertain_calls(ds)
     marks = {"source_fingerprint": token, "import_counts": counts}
     store.write(ds.assign_attrs(marks), out, chunks, token)
@@ -117,16 +125,16 @@ def import_cohort(
 
 def _work(
     source: str | Path,
-    ancestry: str | Path | None,
-    column: str | None,
     reading: Reading | None,
+    tables: list[Path],
+    column: str | None,
     chunks: tuple[int, int],
 ) -> str:
     """Return what tells this import from others; nothing where the source may change unseen."""
     if "://" in str(source):
         return ""
-    table = source_fingerprint(Path(ancestry)) if ancestry is not None and Path(ancestry).exists() else ""
-    parts = version("genoweave"), fingerprint(source, reading), table, column, chunks
+    prints = [source_fingerprint(path) if path.exists() else "" for path in tables]
+    parts = version("genoweave"), fingerprint(source, reading), prints, column, chunks
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from genoweave import api
 from genoweave.cli.options import Common, argument, arguments, option
@@ -13,8 +15,9 @@ from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN, KEY, OUT, PHENO, besi
 from genoweave.cohorts import open_cohort, save
 from genoweave.errors import DataError
 from genoweave.io.files import make_folder
+from genoweave.io.phenotype_files import STYLES, write_phenotypes, write_truth
 from genoweave.io.release import write_tsv
-from genoweave.io.tables import read_table
+from genoweave.io.tables import case_control, match_ids, read_phenotypes
 from genoweave.methods.evaluation import Evaluation
 from genoweave.methods.phenotype import Phenotype
 from genoweave.methods.phenotype import phenotype as simulate_trait
@@ -42,9 +45,15 @@ def synthesize(
     common.say(f"wrote {made.sizes['samples']} synthetic samples to {out}; privacy guarantee: none")
 
 
-@arguments(COHORT, OUT, flags=(Phenotype,))
-def phenotype(cohort: str, out: Path, common: Common) -> None:
-    """Simulate a case/control trait: PREFIX.pheno.tsv and PREFIX.truth.tsv."""
+@arguments(
+    COHORT,
+    OUT,
+    option("--style", type=click.Choice(STYLES), default="plink2", show_default=True,
+           help="who is to read OUT.pheno"),
+    flags=(Phenotype,),
+)  # fmt: skip
+def phenotype(cohort: str, out: Path, style: str, common: Common) -> None:
+    """Simulate a case/control trait: OUT.pheno for a GWAS; OUT.pheno.tsv, OUT.truth.tsv and .parquet."""
     params = common.parameters(Phenotype, "phenotype")
     ds = open_cohort(cohort)
     with common.work("phenotype"):
@@ -57,27 +66,28 @@ def phenotype(cohort: str, out: Path, common: Common) -> None:
     truth = {"ID": ds["variant_id"].values, "A1": ds["variant_allele"].values[:, 1],
              "A1_FREQ": trait["variant_allele_frequency"].values, "EFFECT": trait["variant_effect"].values,
              "EFFECT_PER_ALLELE": trait["variant_effect_per_allele"].values}  # fmt: skip
-    write_tsv(pd.DataFrame(truth)[causal], beside(out, ".truth.tsv"))
-    common.say(f"wrote {out}.pheno.tsv and {out}.truth.tsv")
+    for ending in (".truth.tsv", ".truth.parquet"):
+        write_truth(pd.DataFrame(truth)[causal], beside(out, ending))
+    write_phenotypes(
+        ds.assign(sample_case=trait["sample_case"]), beside(out, ".pheno"), style, ["sample_case"]
+    )
+    common.say(f"wrote {out}.pheno, {out}.pheno.tsv, {out}.truth.tsv and {out}.truth.parquet")
 
 
-def _read_status(path: Path, ids: np.ndarray) -> np.ndarray:
-    """Return 0/1 status in the order of `ids`."""
-    table = read_table(path)
-    if table.shape[1] < 2:
+def _read_status(path: Path, ds: xr.Dataset) -> np.ndarray:
+    """Return the status of each sample, 0 or 1, of the first phenotype of a table."""
+    table = read_phenotypes(path)
+    index, _ = match_ids(ds, table, path, "a status")
+    values = table.drop(columns="FID", errors="ignore").iloc[:, 0].to_numpy()
+    is_zero_one = values.dtype.kind == "f" and not (values == 2).any()
+    status = np.where(index >= 0, case_control(values, zero_one=is_zero_one)[index], -1).astype(np.int8)
+    wrong = np.flatnonzero(status < 0)
+    if len(wrong):
         raise DataError(
-            f"{path}: wanted a header and two columns, sample id and 0/1 status; found {table.shape[1]} "
-            "column"
+            f"{path}: {len(wrong)} of {len(index)} samples have no status (first: sample number "
+            f"{wrong[0] + 1} of the cohort); wanted 0 or 1, or 1 control and 2 case as in PLINK"
         )
-    status = dict(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
-    found = [status.get(str(i)) for i in ids]
-    wrong = [n for n, value in enumerate(found) if value not in ("0", "1")]
-    if wrong:
-        raise DataError(
-            f"{path}: {len(wrong)} of {len(ids)} samples have no status 0 or 1 (first: sample number "
-            f"{wrong[0] + 1} of the cohort)"
-        )
-    return np.array(found).astype(np.int8)
+    return status
 
 
 @arguments(COHORT, PHENO, OUT, KEY, flags=(Watermark,))
@@ -85,7 +95,7 @@ def watermark(cohort: str, pheno: Path, out: Path, noise_key: Path | None, commo
     """Make watermark SNPs for a trait: OUT (Zarr) and OUT.tests.tsv."""
     params = common.parameters(Watermark, "watermark")
     ds = open_cohort(cohort)
-    case = _read_status(pheno, ds["sample_id"].values)
+    case = _read_status(pheno, ds)
     marks, tests = api.watermark(ds, case, params, key=key_of(noise_key))
     save(marks.assign(sample_id=("samples", ds["sample_id"].values)), out)
     write_tsv(tests, beside(out, ".tests.tsv"))

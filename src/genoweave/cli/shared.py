@@ -29,7 +29,7 @@ PHENO = option(
     "--pheno",
     required=True,
     type=click.Path(path_type=Path),
-    help="table of sample id and 0/1 status",
+    help="table of phenotypes, the first of them a status: 0/1, or 1/2 as in PLINK",
 )
 
 

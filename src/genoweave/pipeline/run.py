@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from genoweave import cluster
 from genoweave.config import RunConfig, build, load, to_toml, with_paths
 from genoweave.errors import StoreError
@@ -22,6 +24,7 @@ from genoweave.pipeline.context import (
     FolderCheckpoints,
     sources,
 )
+from genoweave.pipeline.given import keep_given
 from genoweave.pipeline.keys import key_check, load_key, save_key
 from genoweave.pipeline.manifest import (
     Identity,
@@ -37,6 +40,8 @@ from genoweave.pipeline.stages import Stage, enabled_stages
 log = logging.getLogger(__name__)
 
 _MARK = "config.toml"
+# Where the input lies is of no matter; what it is, its fingerprints tell.
+_PLACES = ("path", "ancestry", "bim", "fam", "sample_file")
 # What may be there before config.toml is: a key that was put there, and what a killed start leaves.
 _OWN = {"private", ".DS_Store", "config.toml.partial"}
 
@@ -45,6 +50,7 @@ def run(
     config: str | Path | dict[str, Any] | RunConfig,
     out: str | Path | None = None,
     *,
+    cohort: xr.Dataset | None = None,
     quiet: bool = False,
     allow_row_level: bool = False,
 ) -> Path:
@@ -56,6 +62,9 @@ def run(
         A TOML file, a nested dictionary, or a `RunConfig`.
     out
         The run folder; beside the TOML file, named after it, by default.
+    cohort
+        A dataset to read instead of [input] path: that of sgkit, VCF Zarr or `genoweave.open`, with
+        ``sample_ancestry`` (samples,) unless [input] ancestry names a table. It is kept in the run folder.
     quiet
         Draw no progress bars.
     allow_row_level
@@ -73,6 +82,9 @@ def run(
     """
     settings = resolve(config)
     folder = Path(out) if out is not None else default_folder(config)
+    if cohort is not None:
+        prepare(folder.resolve(), settings)
+        settings = keep_given(cohort, folder.resolve(), settings)
     check_memory(settings)
     context = prepare(folder.resolve(), settings)
     stages = enabled_stages(context)
@@ -167,7 +179,7 @@ def identity(context: Context, stage: Stage) -> Identity:
         f"[{section}] {key}": value
         for section in stage.sections
         for key, value in getattr(context.config, section).model_dump(mode="json").items()
-        if (section, key) not in {("input", "path"), ("input", "ancestry")}
+        if section != "input" or key not in _PLACES
     }
     if stage.name != "release":
         # chunks change a store's files, but nothing that is released
