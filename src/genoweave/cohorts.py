@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import xarray as xr
 
-from genoweave.errors import ConfigError, StoreError
+from genoweave.errors import StoreError
 from genoweave.genotypes import source_of
-from genoweave.io import store
+from genoweave.io import exports, store
 from genoweave.io.cohort import fingerprint, open_cohort
-from genoweave.io.files import make_folder, remove, source_fingerprint
+from genoweave.io.exports import FORMATS
+from genoweave.io.files import remove, source_fingerprint
 from genoweave.io.reading import Reading
 from genoweave.io.tables.joining import Tables, join_tables
 
@@ -23,7 +25,6 @@ log = logging.getLogger(__name__)
 __all__ = ["FORMATS", "Reading", "export", "import_cohort", "labelled", "open_cohort", "save"]
 
 _CHUNKS = (1024, 8192)
-FORMATS = ("vcz", "plink", "csv")
 
 
 def save(ds: xr.Dataset, path: str | Path, chunks: tuple[int, int] = _CHUNKS) -> None:
@@ -157,37 +158,71 @@ def _uncertain_calls(ds: xr.Dataset) -> dict[str, int]:
     return {"uncertain_calls": int(uncertain), "haploid_calls": int(haploid)}
 
 
-def export(ds: xr.Dataset, to: str, path: str | Path) -> None:
-    """Write a cohort for other tools.
+def export(
+    ds: xr.Dataset | str | Path,
+    to: str | Sequence[str],
+    path: str | Path,
+    *,
+    check: bool = True,
+    reading: Reading | None = None,
+) -> list[Path]:
+    """Write a cohort for other tools, in one format or several, and check what was written.
+
+    All formats but two are written in one pass over the genotypes; VCF Zarr and CSV, whose chunks and rows
+    go over samples, in a pass each. Sex, parents, families and phenotype go where a format has a place for
+    them: .fam, .psam, .sample, VCF Zarr.
 
     Parameters
     ----------
     ds
-        The cohort.
+        The cohort: a dataset, or a path (see `open_cohort`). An export from a path that was killed goes on
+        where it was.
     to
-        ``"vcz"`` (VCF Zarr in the standard chunks and codec), ``"plink"`` (path is the prefix), or
-        ``"csv"`` (SampleID, Ancestry if known, one column a variant).
+        One or several of ``"vcz"`` (VCF Zarr in the standard chunks and codec), ``"plink"`` (.bed, .bim,
+        .fam), ``"pgen"`` (.pgen, .pvar, .psam), ``"vcf"`` (compressed, with an index, unless the path ends
+        in .vcf), ``"bcf"``, ``"bgen"`` (with .sample), ``"csv"`` (SampleID, Ancestry if known, one column a
+        variant; compressed if the path ends in .gz or .zst).
     path
-        Where.
+        Where. Of one format: its file, with or without the ending. Of several: a prefix, to which each adds
+        its ending.
+    check
+        Open every file again, and compare samples, variants, alleles, calls and phase with what was read: a
+        pass over each file. What a format cannot hold (phase, the missing half of a call) is not compared.
+    reading
+        Rules for what the files of a path leave open.
+
+    Returns
+    -------
+    list of Path
+        The file, or store, of each format; a .bed for PLINK 1, a .pgen for PLINK 2.
 
     Raises
     ------
     ConfigError
-        If the format is not known.
+        If a format is not known.
+    DataError
+        If a format cannot hold the cohort. If what was written is not what was to be written: it is called
+        NAME.rejected then.
+    StoreError
+        If the disk is full or the folder cannot be written.
+
+    Notes
+    -----
+    Memory: see `io.streams.write_streams`. What was read is summed while it is written, so that the check
+    does not read the cohort again.
     """
     path = Path(path)
-    if to == "vcz":
-        _refuse_other(path)
-        store.write(ds, path, store.STANDARD_CHUNKS, standard=True)
-    elif to == "plink":
-        from genoweave.io.plink import write_plink
-
-        write_plink(ds, path.with_suffix("") if path.suffix == ".bed" else path)
-    elif to == "csv":
-        from genoweave.io import release as files
-
-        make_folder(path.parent)
-        columns = files.variant_columns(ds)
-        files.write_genotype_csv(ds, path, columns, "", with_ancestry="sample_ancestry" in ds)
-    else:
-        raise ConfigError(f"there is no format {to!r} to export to; choose one of: {', '.join(FORMATS)}")
+    outputs = exports.plan([to] if isinstance(to, str) else list(to), path)
+    for output in outputs:
+        if output.format == "vcz":
+            _refuse_other(output.path)
+    scratch = path.with_name(path.name + ".scratch")
+    token = ""
+    if not isinstance(ds, xr.Dataset):
+        source, ds = ds, open_cohort(ds, reading, scratch=scratch)
+        if "://" not in str(source):
+            work = version("genoweave"), fingerprint(source, reading)
+            token = hashlib.sha256(repr(work).encode()).hexdigest()
+    exports.write(ds, outputs, token, check=check)
+    remove(scratch)
+    return [output.path for output in outputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,7 +24,7 @@ from genoweave.methods.synthesis.channel import MECHANISMS
 from genoweave.methods.watermark import Watermark
 from genoweave.parameters import Field, Parameters
 
-Format = Literal["csv", "plink", "vcz"]
+Format = Literal["csv", "plink", "pgen", "vcf", "bcf", "bgen", "vcz"]
 
 
 class Input(Reading):
@@ -81,8 +82,9 @@ class Release(OptionalStage):
         description="prefix of the released files",
     )
     formats: tuple[Format, ...] = Field(
-        get_args(Format),
-        description="csv (the five files), plink and vcz (VCF Zarr) of the synthetic cohort",
+        ("csv", "plink", "vcz"),
+        description="csv (the five files), and the synthetic cohort as plink (PLINK 1), pgen (PLINK 2), vcf "
+        "(.vcf.gz), bcf, bgen, vcz (VCF Zarr)",
     )
 
 
@@ -231,7 +233,7 @@ def load(path: str | Path) -> RunConfig:
         raise ConfigError(
             f"there is no configuration {path}; write one with: genoweave init {path}"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers too long, of depth
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from None
     config = build(values, str(path))
     return with_paths(config, path.resolve().parent)
@@ -283,4 +285,4 @@ def _toml(value: Any) -> str:
         return repr(value)
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are JSON's

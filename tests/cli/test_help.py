@@ -107,7 +107,7 @@ def test_missing_argument__exits_2(call: Call, name: str) -> None:
         ("doctor", "--seed", "-3"),
         ("doctor", "--workers", "2", "--scheduler", "tcp://127.0.0.1:1"),
         ("doctor", "extra"),
-        ("export", "x", "--to", "bgen", "--out", "y"),
+        ("export", "x", "--to", "ped", "--out", "y"),
         ("qc", "x", "--out", "y", "--maf", "small"),
         ("qc", "x", "--out", "y", "--hwe-groups", "none"),
         ("init", "c.toml", "--preset", "huge"),

@@ -14,6 +14,7 @@ from reference import bgen as reference
 from genoweave.errors import ConfigError, DataError, GenoweaveError, StoreError
 from genoweave.execution import ThreadExecutor, use
 from genoweave.genotypes import select, source_of
+from genoweave.io import streams
 from genoweave.io.bgen import count_uncertain, open_bgen, writing
 from genoweave.io.bgen.writing import write_bgen
 from genoweave.io.plink import open_plink
@@ -426,7 +427,7 @@ def kill_at(module, task, monkeypatch, batch):
     work = getattr(module, task)
 
     def fail(*arguments):
-        if arguments[-2] == batch:
+        if arguments[-1].v0 == batch:
             raise Killed
         return work(*arguments)
 
@@ -437,16 +438,16 @@ def kill_at(module, task, monkeypatch, batch):
 def test_write_bgen__a_killed_write_goes_on(tmp_path, monkeypatch, workers):
     ds = phased_cohort(20, 9)
     write_bgen(ds, tmp_path / "whole.bgen")
-    monkeypatch.setattr(writing, "_BATCH_CALLS", 9 * 4)
+    monkeypatch.setattr(streams, "BATCH_CALLS", 9 * 4)
     executor = ThreadExecutor(workers)
     with use(executor), monkeypatch.context() as patch:
-        kill_at(writing, "_compressed_batch", patch, 12)
+        kill_at(writing, "_variants", patch, 12)
         with pytest.raises(Killed):
             write_bgen(ds, tmp_path / "x.bgen", "token")
     assert not (tmp_path / "x.bgen").exists()
     assert (tmp_path / "x.bgen.partial").stat().st_size > 0
     with use(executor), monkeypatch.context() as patch:
-        kill_at(writing, "_compressed_batch", patch, 0)  # done already
+        kill_at(writing, "_variants", patch, 0)  # done already
         write_bgen(ds, tmp_path / "x.bgen", "token")
     executor.close()
     assert (tmp_path / "x.bgen").read_bytes() == (tmp_path / "whole.bgen").read_bytes()

@@ -15,6 +15,7 @@ from reference import pgen as reference
 from genoweave.errors import DataError, GenoweaveError, StoreError
 from genoweave.execution import ThreadExecutor, use
 from genoweave.genotypes import source_of
+from genoweave.io import streams
 from genoweave.io.pgen import open_pgen, writing
 from genoweave.io.pgen.tables import read_pvar
 from genoweave.io.pgen.writing import write_pgen
@@ -528,15 +529,15 @@ def test_write_pgen__a_killed_write_goes_on(tmp_path, monkeypatch, workers, keep
     if not keep_phase:
         ds = ds.drop_vars("call_genotype_phased")
     write_pgen(ds, tmp_path / "whole")
-    monkeypatch.setattr(writing, "_BATCH_CALLS", 9 * 4)
+    monkeypatch.setattr(streams, "BATCH_CALLS", 9 * 4)
     work = writing._records
     executor = ThreadExecutor(workers)
     for killed in (12, 0):  # the second time, the first batches are done already
 
-        def fail(*arguments, killed=killed):
-            if arguments[-2] == killed:
+        def fail(block, killed=killed):
+            if block.v0 == killed:
                 raise Killed
-            return work(*arguments)
+            return work(block)
 
         monkeypatch.setattr(writing, "_records", fail)
         with use(executor):

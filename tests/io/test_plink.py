@@ -13,7 +13,7 @@ from reference import bed as reference
 from genoweave import cohorts
 from genoweave.errors import DataError, StoreError
 from genoweave.genotypes import select
-from genoweave.io import plink, store
+from genoweave.io import plink, store, streams
 from genoweave.io.cohort import open_cohort
 from genoweave.io.plink import chromosome_number, open_plink, write_plink
 
@@ -104,25 +104,25 @@ def test_write_plink__a_third_allele_is_refused(tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 180, 1000])
 def test_write_plink__batches_make_the_same_file(small_cohort, fileset, tmp_path, monkeypatch, batch):
-    monkeypatch.setattr(plink, "_BATCH_CALLS", batch)
+    monkeypatch.setattr(streams, "BATCH_CALLS", batch)
     write_plink(small_cohort, tmp_path / "x")
     assert contents(tmp_path / "x")[0] == contents(fileset)[0]
 
 
 def break_after(monkeypatch, batches):
     """Let the writing of a .bed die after so many batches."""
-    append = plink.AppendingFile.append
+    append = streams.AppendingFile.append
 
     def dying(self, data):
         if self.batches > batches:
             raise KeyboardInterrupt
         append(self, data)
 
-    monkeypatch.setattr(plink.AppendingFile, "append", dying)
+    monkeypatch.setattr(streams.AppendingFile, "append", dying)
 
 
 def test_write_plink__interrupted_goes_on_with_the_same_token(small_cohort, fileset, tmp_path, monkeypatch):
-    monkeypatch.setattr(plink, "_BATCH_CALLS", 50 * 180)
+    monkeypatch.setattr(streams, "BATCH_CALLS", 50 * 180)
     with monkeypatch.context() as patch:
         break_after(patch, 5)
         with pytest.raises(KeyboardInterrupt):
@@ -134,7 +134,7 @@ def test_write_plink__interrupted_goes_on_with_the_same_token(small_cohort, file
 
 @pytest.mark.parametrize("tokens", [("one", "two"), ("", "")])
 def test_write_plink__other_work_is_not_continued(small_cohort, fileset, tmp_path, monkeypatch, tokens):
-    monkeypatch.setattr(plink, "_BATCH_CALLS", 50 * 180)
+    monkeypatch.setattr(streams, "BATCH_CALLS", 50 * 180)
     other = helpers.balding_nichols(seed=77)
     with monkeypatch.context() as patch:
         break_after(patch, 5)

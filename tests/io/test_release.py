@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+import subprocess
 
 import helpers
 import numpy as np
@@ -86,6 +88,40 @@ def test_write_genotype_csv__goes_on_with_the_same_token_only(
     assert len(done) == 5 + (6 if resumes else 10)
     release.write_genotype_csv(small_cohort, tmp_path / "y.csv", columns, "new", with_ancestry=True)
     assert (tmp_path / "x.csv").read_bytes() == (tmp_path / "y.csv").read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_write_genotype_csv__compressed_goes_on_and_others_read_it(
+    small_cohort, tmp_path, monkeypatch, ending
+):
+    monkeypatch.setattr(release, "_BLOCK_CALLS", 700 * 20)
+    columns = release.variant_columns(small_cohort)
+
+    def write(name, token=""):
+        release.write_genotype_csv(small_cohort, tmp_path / name, columns, token, with_ancestry=True)
+
+    write("plain.csv")
+    append, done = release.AppendingFile.append, []
+
+    def dying(self, data):
+        done.append(data)
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        append(self, data)
+
+    monkeypatch.setattr(release.AppendingFile, "append", dying)
+    with pytest.raises(KeyboardInterrupt):
+        write(f"x.csv{ending}", "token")
+    write(f"x.csv{ending}", "token")
+    assert len(done) == 5 + 6
+    monkeypatch.setattr(release.AppendingFile, "append", append)
+    write(f"y.csv{ending}")
+    assert (tmp_path / f"x.csv{ending}").read_bytes() == (tmp_path / f"y.csv{ending}").read_bytes()
+    command = {".gz": "gzip", ".zst": "zstd"}[ending]
+    if shutil.which(command) is None:
+        pytest.skip(f"{command} is not installed")
+    plain = subprocess.run([command, "-dc", tmp_path / f"x.csv{ending}"], capture_output=True, check=True)
+    assert plain.stdout == (tmp_path / "plain.csv").read_bytes()
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@"])

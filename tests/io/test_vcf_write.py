@@ -16,6 +16,7 @@ from reference.vcf import read_vcf
 
 from genoweave.errors import ConfigError, DataError, StoreError
 from genoweave.execution import ThreadExecutor, use
+from genoweave.io import streams
 from genoweave.io.plink import open_plink
 from genoweave.io.vcf import open_vcf, writing
 from genoweave.io.vcf.bgzf import END_BLOCK, compress
@@ -119,7 +120,7 @@ def test_write_vcf__text(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_write_vcf__same_bytes_whatever_the_workers(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(writing, "_BATCH_CALLS", 40)
+    monkeypatch.setattr(streams, "BATCH_CALLS", 40)
     ds = small(60)
     for slots in (1, 3):
         with use(ThreadExecutor(slots)):
@@ -130,10 +131,10 @@ def test_write_vcf__same_bytes_whatever_the_workers(tmp_path, kind, monkeypatch)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("failing", [0, 1, 4, 10, 12])
 def test_write_vcf__a_killed_write_goes_on(tmp_path, kind, failing, monkeypatch):
-    monkeypatch.setattr(writing, "_BATCH_CALLS", 40)
+    monkeypatch.setattr(streams, "BATCH_CALLS", 40)
     ds = small(50)
     write_vcf(ds, tmp_path / "whole", kind)
-    append, index = writing.AppendingFile.append, writing._write_index
+    append, index = streams.AppendingFile.append, writing._write_index
     written = []
 
     def counted(file, data):
@@ -146,14 +147,14 @@ def test_write_vcf__a_killed_write_goes_on(tmp_path, kind, failing, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing.AppendingFile, "append", counted)
+        patch.setattr(streams.AppendingFile, "append", counted)
         patch.setattr(writing, "_write_index", stopped)
-        patch.setattr(writing.AppendingFile, "commit", stopped)
+        patch.setattr(streams.AppendingFile, "commit", stopped)
         with pytest.raises(KeyboardInterrupt):
             write_vcf(ds, tmp_path / "cut", kind, token="t")
     assert not (tmp_path / "cut").exists()
     before = len(written)
-    monkeypatch.setattr(writing.AppendingFile, "append", lambda f, d: (written.append(d), append(f, d)))
+    monkeypatch.setattr(streams.AppendingFile, "append", lambda f, d: (written.append(d), append(f, d)))
     monkeypatch.setattr(writing, "_write_index", index)
     write_vcf(ds, tmp_path / "cut", kind, token="t")
     assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()

@@ -48,7 +48,7 @@ def _add(out: Variants, cells: list[str], half_calls: str, haploid: str) -> None
         out.position.append(int(cells[1]))
         out.identifier.append(cells[2])
         out.ref.append(cells[3])
-        out.alt.append(names[number - 1] if names else ".")
+        out.alt.append(names[number - 1] if names else "")
         pairs = [_call(call, number, half_calls, haploid) for call in raw]
         out.calls.append([pair for pair, _ in pairs])
         out.phased.append([is_phased for _, is_phased in pairs])

@@ -23,7 +23,7 @@ COMMANDS = {
     "release": ("jobs", "release", "Write the release of a run folder."),
     "simulate": ("simulating", "simulate", "Simulate founders of six populations."),
     "import": ("files", "import_", "Convert PLINK, VCF, BGEN or VCF Zarr to a chunked store."),
-    "export": ("files", "export", "Write a cohort as VCF Zarr, PLINK or CSV."),
+    "export": ("files", "export", "Write a cohort as VCF Zarr, PLINK 1 or 2, VCF, BCF, BGEN or CSV."),
     "qc": ("filters", "qc", "Filter samples and variants, in PLINK's order."),
     "pca": ("components", "pca", "Principal components, and projection of other samples."),
     "ancestry": ("components", "ancestry", "Report what the components say of ancestry labels."),

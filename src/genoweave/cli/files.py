@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from genoweave.cli.options import Common, argument, arguments, option
-from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN, OUT
-from genoweave.cohorts import FORMATS, import_cohort, open_cohort
+from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN
+from genoweave.cohorts import FORMATS, import_cohort
 from genoweave.cohorts import export as write_export
 from genoweave.io.reading import Reading
 from genoweave.io.tables.joining import Tables
@@ -50,11 +50,38 @@ def import_(
     common.say(f"wrote {out}")
 
 
+def _formats(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """Take ``--to a --to b`` and ``--to a,b``."""
+    names = [name.strip() for text in given for name in text.split(",")]
+    for name in names:
+        if name not in FORMATS:
+            raise click.BadParameter(f"there is no format {name!r}; choose of: {', '.join(FORMATS)}")
+    return names
+
+
 @arguments(
-    COHORT, option("--to", required=True, type=click.Choice(FORMATS), help="format"), OUT
-)  # fmt: skip
-def export(cohort: str, to: str, out: Path, common: Common) -> None:
-    """Write COHORT as VCF Zarr (standard codec and chunks), PLINK 1 or CSV."""
+    COHORT,
+    option(
+        "--to",
+        required=True,
+        multiple=True,
+        callback=_formats,
+        metavar="FORMAT",
+        help=f"one of {', '.join(FORMATS)}; several times, or with commas, for several formats",
+    ),
+    option(
+        "--out",
+        required=True,
+        type=click.Path(path_type=Path),
+        help="file to write; with several formats a prefix",
+    ),
+    option("--check/--no-check", default=True, help="read what was written again, and compare"),
+    flags=(Reading,),
+)
+def export(cohort: str, to: list[str], out: Path, check: bool, common: Common) -> None:
+    """Write COHORT for other tools: VCF Zarr, PLINK 1 or 2, VCF, BCF, BGEN, CSV; goes on if killed."""
+    reading = common.parameters(Reading, "input")
     with common.work("export"):
-        write_export(open_cohort(cohort), to, out)
-    common.say(f"wrote {out}")
+        written = write_export(cohort, to, out, check=check, reading=reading)
+    for path in written:
+        common.say(f"wrote {path}")

@@ -11,12 +11,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from genoweave.chunks import ranges
 from genoweave.errors import DataError, StoreError
-from genoweave.execution import run_in_order
-from genoweave.genotypes import Packed, PackedSource, Source, as_dask, read_packed, select, source_of
-from genoweave.io.files import AppendingFile, make_folder, write_atomic
+from genoweave.genotypes import Packed, PackedSource, as_dask, select
 from genoweave.io.plink_tables import read_bim, read_fam
+from genoweave.io.streams import Block, Stream, write_streams
 from genoweave.io.tables.chromosomes import chromosome_number as chromosome_number
 from genoweave.io.tables.ids import family_ids, within_family
 from genoweave.io.tables.phenotypes import MISSING_CODE
@@ -224,16 +222,13 @@ def _check_header(path: Path) -> bytes:
     return header
 
 
-_BATCH_CALLS = 64 * 2**20
-
-
 def write_plink(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
     """Write ``prefix.bed``, ``.bim`` and ``.fam``; the alternate allele is A1.
 
     The .bim carries ``variant_genetic_position``; the .fam families, parents, sex, and ``sample_case`` as 1/2
     or else ``sample_phenotype``, each where there is one. What `open_plink` opened is written as it was,
-    byte for byte if PLINK had written it. The .bed is written last, in batches, and a killed write with
-    the same token is continued.
+    byte for byte if PLINK had written it. The .bed is written in batches, and a killed write with the same
+    token is continued; the other two appear just before it.
 
     Raises
     ------
@@ -242,28 +237,14 @@ def write_plink(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
     DataError
         If a name is empty or holds white space, or PLINK would take a phenotype for missing.
     """
+    write_streams(ds, [plink_stream(ds, prefix)], token, "write .bed")
+
+
+def plink_stream(ds: xr.Dataset, prefix: Path) -> Stream:
+    """Return what `write_plink` writes, checked, for a pass that writes other files too."""
     _check_names(ds)
-    bim, fam = bim_text(ds), fam_text(ds)
-    make_folder(prefix.parent)
-    write_atomic(Path(f"{prefix}.bim"), bim)
-    write_atomic(Path(f"{prefix}.fam"), fam)
-    source = source_of(ds)
-    batches = list(ranges(source.shape[0], max(1, _BATCH_CALLS // source.shape[1])))
-    with AppendingFile(Path(f"{prefix}.bed"), token) as out:
-        if out.batches == 0:
-            out.append(MAGIC + b"\x01")
-        done = out.batches - 1
-        packed = run_in_order(
-            _packed_batch,
-            batches[done:],
-            shared=(source,),
-            label="write .bed",
-            done=done,
-            total=len(batches),
-        )
-        for data in packed:
-            out.append(data)
-        out.commit()
+    tables = {Path(f"{prefix}.bim"): bim_text(ds), Path(f"{prefix}.fam"): fam_text(ds)}
+    return Stream(Path(f"{prefix}.bed"), _bed_bytes, head=lambda: MAGIC + b"\x01", beside=tables)
 
 
 _NAMES = ("sample_id", "variant_id", "contig_id")
@@ -291,11 +272,12 @@ def _check_names(ds: xr.Dataset) -> None:
             )
 
 
-def _packed_batch(source: Source, v0: int, v1: int) -> bytes:
-    codes = read_packed(source, v0, v1)
-    if source.shape[1] & 3:  # PLINK pads with 0
+def _bed_bytes(block: Block) -> bytes:
+    """Return a block's rows of a .bed."""
+    codes = block.packed
+    if block.n_samples & 3:  # PLINK pads with 0
         codes = codes.copy()
-        codes[:, -1] &= np.uint8((1 << 2 * (source.shape[1] & 3)) - 1)
+        codes[:, -1] &= np.uint8((1 << 2 * (block.n_samples & 3)) - 1)
     return codes.tobytes()
 
 

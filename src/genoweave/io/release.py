@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -18,6 +21,7 @@ from genoweave.kernels.text import csv_rows
 
 # A task formats so many genotypes: 3 bytes each, with the block read.
 _BLOCK_CALLS = 16 * 2**20
+_GZIP_LEVEL, _ZSTD_LEVEL = 6, 3
 
 
 def variant_columns(ds: xr.Dataset) -> NDArray[Any]:
@@ -69,22 +73,25 @@ def write_genotype_csv(
 ) -> None:
     """Stream genotypes to a CSV: SampleID, Ancestry if asked, one column a variant (0, 1, 2 or NA).
 
+    A name that ends in ``.gz`` or ``.zst`` makes it gzip or zstd: members, or frames, one behind the other,
+    which most programs read as one file.
+
     Memory: a block of samples over all variants per task, 16 Mi genotypes. A killed write with the
     same token is continued.
     """
     source = source_of(ds)
     n_variants, n_samples, _ = source.shape
-    blocks = list(ranges(n_samples, max(1, _BLOCK_CALLS // n_variants)))
+    blocks = list(ranges(n_samples, max(1, _BLOCK_CALLS // max(1, n_variants))))
     names = [csv_text(str(i)) for i in ds["sample_id"].values]
     if with_ancestry:
         labels = ds["sample_ancestry"].values
         names = [f"{name},{csv_text(str(label))}" for name, label in zip(names, labels, strict=True)]
     with AppendingFile(path, token) as out:
         if out.batches == 0:
-            head = ["SampleID", *(["Ancestry"] if with_ancestry else []), *map(str, columns)]
-            out.append((",".join(head) + "\n").encode())
+            cells = map(csv_text, csv_header(columns, with_ancestry=with_ancestry))
+            out.append(_compressed((",".join(cells) + "\n").encode(), path.suffix))
         done = out.batches - 1
-        items = [(names[a:b], a, b) for a, b in blocks[done:]]
+        items = [(names[a:b], path.suffix, a, b) for a, b in blocks[done:]]
         lines = run_in_order(
             _csv_block, items, shared=(source,), label=path.name, done=done, total=len(blocks)
         )
@@ -93,18 +100,34 @@ def write_genotype_csv(
         out.commit()
 
 
-def _csv_block(source: Source, names: list[str], s0: int, s1: int) -> bytes:
-    """Task: the lines of some samples."""
+def csv_header(columns: Iterable[Any], *, with_ancestry: bool) -> list[str]:
+    """Return the header of a genotype CSV, cell by cell."""
+    return ["SampleID", *(["Ancestry"] if with_ancestry else []), *map(str, columns)]
+
+
+def _csv_block(source: Source, names: list[str], suffix: str, s0: int, s1: int) -> bytes:
+    """Task: the lines of some samples, compressed as the file's name says."""
     dosage = np.empty((source.shape[0], s1 - s0), np.int8)
     for v0, v1 in tiles(source.shape[0]):
         dosage[v0:v1] = read_dosage(source, v0, v1, s0, s1)
     text = np.empty((s1 - s0, 3 * len(dosage)), np.uint8)
     lengths = np.empty(s1 - s0, np.int64)
     csv_rows(dosage, text, lengths)
-    return b"".join(
+    lines = (
         name.encode() + row[:length].tobytes() + b"\n"
         for name, row, length in zip(names, text, lengths, strict=True)
     )
+    return _compressed(b"".join(lines), suffix)
+
+
+def _compressed(data: bytes, suffix: str) -> bytes:
+    """Return data as a gzip member without a time, as a zstd frame, or as it is."""
+    if suffix == ".gz":
+        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        return packer.compress(data) + packer.flush()
+    if suffix == ".zst":
+        return pa.Codec("zstd", compression_level=_ZSTD_LEVEL).compress(data, asbytes=True)
+    return data
 
 
 def write_phenotype_csv(ds: xr.Dataset, trait: xr.Dataset, path: Path) -> None:

@@ -181,17 +181,22 @@ def relatives(ds: xr.Dataset, pedigree: Pedigree, params: Relatives) -> xr.Datas
     Returns
     -------
     xarray.Dataset
-        The descendants sorted by ``sample_id``, with ``sample_ancestry`` and ``sample_sex``; missing where a
-        parent's call is missing. Variants are inherited independently of each other, as in the paper.
+        The descendants sorted by ``sample_id``, with ``sample_ancestry``, ``sample_sex``,
+        ``sample_paternal_id`` and ``sample_maternal_id``; missing where a parent's call is missing. Variants
+        are inherited independently of each other, as in the paper.
     """
     table = pedigree.table
     order = pedigree.n_founders + np.argsort(table["sample_id"].to_numpy(str)[pedigree.n_founders :])
     stream = Root.from_seed(params.seed).stream("relatives.meiosis")
     source = DescendantSource(source_of(ds), source_rows(ds), pedigree, order, stream)
     out = ds[[str(n) for n, v in ds.variables.items() if v.dims and v.dims[0] in ("variants", "contigs")]]
+    ids = table["sample_id"].to_numpy(object)
+    fathers, mothers = (ids[table[parent].to_numpy(np.int64)[order]] for parent in ("father", "mother"))
     return out.drop_vars("call_genotype").assign(
         call_genotype=(("variants", "samples", "ploidy"), as_dask(source, RELATIVES_CHUNKS)),
-        sample_id=("samples", table["sample_id"].to_numpy(object)[order]),
+        sample_id=("samples", ids[order]),
+        sample_paternal_id=("samples", fathers),
+        sample_maternal_id=("samples", mothers),
         sample_ancestry=("samples", table["group"].to_numpy(object)[order]),
         sample_sex=("samples", table["sex"].to_numpy(np.int8)[order]),
     )

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from genoweave.io import exports
 from genoweave.io import release as files
-from genoweave.io import store
 from genoweave.io.files import remove, write_atomic
-from genoweave.io.plink import write_plink
+from genoweave.io.phenotype_files import write_phenotypes, write_truth
 from genoweave.methods.phenotype import relatives_trait
 from genoweave.methods.synthesis.channel import flip_probability, mechanism
 from genoweave.pipeline.context import Context
@@ -41,14 +41,9 @@ def release(run: Context) -> dict[str, Any]:
     _start(building, run.token)
     ds = _cohort(run)
     columns = files.variant_columns(ds)
-    name = run.config.release.name
+    _write_cohort(run, ds, building)
     if "csv" in run.config.release.formats:
-        _write_csv(run, ds, columns, building, name)
-    if "plink" in run.config.release.formats and not Path(f"{building / name}.bed").exists():
-        write_plink(ds, building / name, run.token)
-    if "vcz" in run.config.release.formats and not (building / f"{name}.vcz").exists():
-        public = ds.drop_vars("variant_source_row", errors="ignore")
-        store.write(public, building / f"{name}.vcz", store.STANDARD_CHUNKS, run.token, standard=True)
+        _write_tables(run, columns, building / run.config.release.name)
     _write_truth(run, ds, columns, building / "truth")
     files.write_tsv(files.variants_table(ds, columns), building / "variants.tsv")
     write_atomic(building / "README.md", first_page(run, ds))
@@ -61,7 +56,7 @@ def release(run: Context) -> dict[str, Any]:
 
 def _sweep(building: Path) -> None:
     """Remove the token, and the journals of a run that was killed as it ended a file."""
-    for journal in building.glob("*.journal"):
+    for journal in (*building.glob("*.journal"), *building.glob("*.export")):
         journal.unlink()
     (building / ".token").unlink()
 
@@ -83,21 +78,34 @@ def _cohort(run: Context) -> xr.Dataset:
     return ds
 
 
-def _write_csv(run: Context, ds: xr.Dataset, columns: Any, folder: Path, name: str) -> None:
-    """Write the five files, those of stages that were left out excepted; finished ones are kept."""
-    snp = folder / f"{name}_snp.csv"
-    if not snp.exists():
-        files.write_genotype_csv(ds, snp, columns, run.token, with_ancestry=True)
+def _write_cohort(run: Context, ds: xr.Dataset, folder: Path) -> None:
+    """Write the synthetic cohort in every format, and compare what was written with it."""
+    name, formats = run.config.release.name, run.config.release.formats
+    places = {"csv": folder / f"{name}_snp.csv"}
+    outputs = [
+        exports.Output(form, (places[form],)) if form in places else exports.place(form, folder / name)
+        for form in formats
+    ]
+    if outputs:
+        exports.write(ds.drop_vars("variant_source_row", errors="ignore"), outputs, run.token)
+    if run.config.phenotype.enabled and {"pgen", "vcf", "bcf", "bgen"} & set(formats):
+        write_phenotypes(ds, folder / f"{name}.pheno", "plink2", ["sample_case"])
+        write_phenotypes(ds, folder / f"{name}.regenie.pheno", "regenie", ["sample_case"])
+
+
+def _write_tables(run: Context, columns: Any, prefix: Path) -> None:
+    """Write the other four of the five files, those of stages that were left out excepted."""
+    ds = _cohort(run)
     if run.config.phenotype.enabled:
-        files.write_phenotype_csv(ds, run.open("phenotype.zarr"), folder / f"{name}_phenotype.csv")
+        files.write_phenotype_csv(ds, run.open("phenotype.zarr"), Path(f"{prefix}_phenotype.csv"))
     if run.config.watermark.enabled:
-        files.write_watermark_csv(ds, run.open("watermark.zarr"), folder / f"{name}_watermark_snp.csv")
+        files.write_watermark_csv(ds, run.open("watermark.zarr"), Path(f"{prefix}_watermark_snp.csv"))
     if not run.config.relatives.enabled:
         return
     if run.config.kinship.enabled:
         listed = run.read_table("kinship_listed.parquet")
-        files.write_kinship_csv(listed, folder / f"{name}_kinship_relatedness.csv")
-    relatives = folder / f"{name}_relative_snps.csv"
+        files.write_kinship_csv(listed, Path(f"{prefix}_kinship_relatedness.csv"))
+    relatives = Path(f"{prefix}_relative_snps.csv")
     if not relatives.exists():
         people = run.open("relatives.vcz")
         files.write_genotype_csv(people, relatives, columns, run.token, with_ancestry=False)
@@ -110,13 +118,19 @@ def _write_truth(run: Context, ds: xr.Dataset, columns: Any, folder: Path) -> No
         marks = run.open("watermark.zarr")
         names = [str(n) for n, v in marks.variables.items() if v.dims == ("watermarks",)]
         table = pd.DataFrame({n.removeprefix("watermark_"): marks[n].values for n in names})
-        files.write_tsv(table.sort_values("id"), folder / "watermark.tsv")
+        _truth(table.sort_values("id"), folder / "watermark")
     if run.config.relatives.enabled:
         _write_pedigree_truth(run, folder)
-    files.write_tsv(same_source(run), folder / "same_source.tsv")
+    _truth(same_source(run), folder / "same_source")
     groups = run.read_table("synthesis.parquet")
     public = ["group", "n_synthetic"]
-    files.write_tsv(groups[public], folder / "groups.tsv")
+    _truth(groups[public], folder / "groups")
+
+
+def _truth(table: pd.DataFrame, path: Path) -> None:
+    """Write a truth table as text and as Parquet."""
+    files.write_tsv(table, path.with_suffix(".tsv"))
+    write_truth(table, path.with_suffix(".parquet"))
 
 
 def _write_trait_truth(run: Context, columns: Any, folder: Path) -> None:
@@ -130,18 +144,18 @@ def _write_trait_truth(run: Context, columns: Any, folder: Path) -> None:
             "effect_per_counted_allele": trait["variant_effect_per_allele"].values,
         }
     )
-    files.write_tsv(effects[causal], folder / "causal_variants.tsv")
+    _truth(effects[causal], folder / "causal_variants")
     samples = {"SampleID": trait["sample_id"].values} | {
         name: trait[f"sample_{name}"].values for name in ("case", "liability", "genetic_value")
     }
-    files.write_tsv(pd.DataFrame(samples), folder / "phenotype.tsv")
+    _truth(pd.DataFrame(samples), folder / "phenotype")
     if run.config.relatives.enabled:
         people = run.open("relatives.vcz")
         theirs = relatives_trait(people, trait)
         samples = {"SampleID": people["sample_id"].values} | {
             name: theirs[f"sample_{name}"].values for name in ("case", "liability", "genetic_value")
         }
-        files.write_tsv(pd.DataFrame(samples), folder / "relatives_phenotype.tsv")
+        _truth(pd.DataFrame(samples), folder / "relatives_phenotype")
 
 
 def _write_pedigree_truth(run: Context, folder: Path) -> None:
@@ -151,7 +165,7 @@ def _write_pedigree_truth(run: Context, folder: Path) -> None:
     pedigree["MotherID"] = ids[people["mother"]]
     pedigree["Sex"] = people["sex"].map({1: "male", 2: "female"})
     pedigree["Generation"], pedigree["Ancestry"] = people["generation"], people["group"]
-    files.write_tsv(pedigree.sort_values("SampleID"), folder / "pedigree.tsv")
+    _truth(pedigree.sort_values("SampleID"), folder / "pedigree")
     pairs = run.read_table("relatives/related_pairs.parquet")
     first, second = ids[pairs["first"]], ids[pairs["second"]]
     swapped = first > second
@@ -159,7 +173,7 @@ def _write_pedigree_truth(run: Context, folder: Path) -> None:
         {"SampleID1": np.where(swapped, second, first), "SampleID2": np.where(swapped, first, second),
          "Degree": pairs["degree"], "Kinship": pairs["kinship"]}
     )  # fmt: skip
-    files.write_tsv(table.sort_values(["SampleID1", "SampleID2"]), folder / "related_pairs.tsv")
+    _truth(table.sort_values(["SampleID1", "SampleID2"]), folder / "related_pairs")
 
 
 def same_source(run: Context) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,21 +13,17 @@ import pyarrow as pa
 import xarray as xr
 from numpy.typing import NDArray
 
-from genoweave.chunks import ranges
 from genoweave.errors import ConfigError, DataError
-from genoweave.execution import run_in_order
-from genoweave.genotypes import ArraySource, Source, refuse_alleles, source_of
+from genoweave.genotypes import refuse_alleles
 from genoweave.io.bgen.index import MAGIC, ZLIB, ZSTD
-from genoweave.io.files import AppendingFile, make_folder, write_atomic
 from genoweave.io.pgen.tables import check_names
 from genoweave.io.sample_tables import sample_file_text
+from genoweave.io.streams import Block, Names, Stream, write_streams
 from genoweave.kernels.bgen import is_phased_row, stored_calls, stored_haplotypes
 
 _LAYOUT_2 = 2 << 2
 _HAS_IDS = 1 << 31
 _LONGEST_NAME = 2**16 - 1
-# Calls of a batch, 2 bytes each while they are read.
-_BATCH_CALLS = 32 * 2**20
 _ZLIB_LEVEL, _ZSTD_LEVEL = 3, 3
 
 
@@ -59,33 +56,28 @@ def write_bgen(
 
     Notes
     -----
-    Memory: 3 batches of 32 Mi calls per worker at most, 4 bytes a call.
+    Memory: see `streams.write_streams`.
     """
+    write_streams(
+        ds, [bgen_stream(ds, path, compression)], f"{token}-{compression}" if token else "", "write .bgen"
+    )
+
+
+def bgen_stream(ds: xr.Dataset, path: Path, compression: str = "zlib") -> Stream:
+    """Return what `write_bgen` writes, checked, for a pass that writes other files too."""
     if compression not in ("zlib", "zstd"):
         raise ConfigError(f"compression is 'zlib' or 'zstd', found {compression!r}")
     check_names(ds)
     _check_lengths(ds)
-    make_folder(path.parent)
-    write_atomic(path.with_suffix(".sample"), sample_file_text(ds))
-    source = source_of(ds)
-    phased = ArraySource(ds["call_genotype_phased"].data) if "call_genotype_phased" in ds else None
-    batches = list(ranges(source.shape[0], max(1, _BATCH_CALLS // source.shape[1])))
-    names = _VariantNames(ds)
-    with AppendingFile(path, f"{token}-{compression}" if token else "") as out:
-        if out.batches == 0:
-            out.append(_header(ds, ZLIB if compression == "zlib" else ZSTD))
-        done = out.batches - 1
-        blocks = run_in_order(
-            _compressed_batch,
-            batches[done:],
-            shared=(source, phased, compression),
-            label="write .bgen",
-            done=done,
-            total=len(batches),
-        )
-        for (v0, _), rows in zip(batches[done:], blocks, strict=True):
-            out.append(b"".join(names.header(v0 + i) + row for i, row in enumerate(rows)))
-        out.commit()
+    contigs = tuple(str(name) for name in ds["contig_id"].values)
+    return Stream(
+        path,
+        partial(_variants, contigs, compression),
+        head=partial(_header, ds, ZLIB if compression == "zlib" else ZSTD),
+        beside={path.with_suffix(".sample"): sample_file_text(ds)},
+        reads_calls=True,
+        reads_names=True,
+    )
 
 
 def _check_lengths(ds: xr.Dataset) -> None:
@@ -110,42 +102,34 @@ def _text(value: Any, size: str = "<H") -> bytes:
     return struct.pack(size, len(data)) + data
 
 
-class _VariantNames:
-    """What stands before each variant's data."""
-
-    def __init__(self, ds: xr.Dataset) -> None:
-        self.contig = ds["contig_id"].values[ds["variant_contig"].values]
-        self.position = ds["variant_position"].values
-        self.id = ds["variant_id"].values
-        self.allele = ds["variant_allele"].values
-
-    def header(self, v: int) -> bytes:
-        """Return the names of variant v: its id stands in both of BGEN's places."""
-        name = _text(self.id[v])
-        ref, alt = (_text(allele or ".", "<I") for allele in self.allele[v])
-        place = _text(self.contig[v]) + struct.pack("<IH", int(self.position[v]), 2)
-        return name + name + place + ref + alt
-
-
-def _compressed_batch(
-    source: Source, phased: ArraySource | None, compression: str, v0: int, v1: int
-) -> list[bytes]:
-    """Task: the data of some variants, each behind its sizes."""
-    n = source.shape[1]
-    calls = source.read(v0, v1, 0, n)
-    is_phased = None if phased is None else phased.read(v0, v1, 0, n)
+def _variants(contigs: tuple[str, ...], compression: str, block: Block) -> bytes:
+    """Return the variants of a block, each with its names and its data behind their sizes."""
+    assert block.names is not None
+    n, flags = block.n_samples, None if block.phased is None else block.phased.view(np.int8)
     data = np.empty(10 + 3 * n, np.uint8)
     data[:8] = np.frombuffer(struct.pack("<IHBB", n, 2, 2, 2), np.uint8)
     ploidy, values = data[8 : 8 + n], data[10 + n :].reshape(n, 2)
     out = []
-    for v in range(v1 - v0):
-        keeps = is_phased is not None and is_phased_row(calls[v], is_phased[v])
+    for v, calls in enumerate(block.calls):
+        keeps = flags is not None and is_phased_row(calls, flags[v])
         data[8 + n :][:2] = keeps, 8
         store = stored_haplotypes if keeps else stored_calls
-        refuse_alleles(int(store(calls[v], ploidy, values)), v0, v1)
+        refuse_alleles(int(store(calls, ploidy, values)), block.v0, block.v0 + len(block))
         packed = _compress(data, compression)
-        out.append(struct.pack("<II", len(packed) + 4, len(data)) + packed)
-    return out
+        out += [
+            _variant_names(block.names, v, contigs),
+            struct.pack("<II", len(packed) + 4, len(data)),
+            packed,
+        ]
+    return b"".join(out)
+
+
+def _variant_names(names: Names, v: int, contigs: tuple[str, ...]) -> bytes:
+    """Return what stands before a variant's data: its id in both of BGEN's places, its place and alleles."""
+    name = _text(names.identifier[v])
+    ref, alt = (_text(allele or ".", "<I") for allele in names.allele[v])
+    place = _text(contigs[names.contig[v]]) + struct.pack("<IH", int(names.position[v]), 2)
+    return name + name + place + ref + alt
 
 
 def _compress(data: NDArray[np.uint8], compression: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,17 @@ from numpy.typing import NDArray
 
 from genoweave.chunks import ranges
 from genoweave.execution import run_in_order
-from genoweave.genotypes import ArraySource, Source, packed_calls, read_packed, source_of
-from genoweave.io.files import AppendingFile, make_folder, write_atomic
+from genoweave.genotypes import Source, source_of
 from genoweave.io.pgen.index import BLOCK, FIXED_MODE, HEADER, MAGIC, STANDARD_MODE
 from genoweave.io.pgen.tables import check_names, pvar_text
 from genoweave.io.sample_tables import psam_text
+from genoweave.io.streams import Block, Phase, Stream, batch_rows, phase_of, read_block, write_streams
 from genoweave.kernels.packed import width
 from genoweave.kernels.pgen import HAS_PHASE, count_phase, phase_bytes, to_pgen, write_phase
 
 # All reference alleles are known; form of types and lengths: a byte of type, and 1 to 4 of length.
 _REF_KNOWN = 1 << 6
 _BYTE_TYPES = 4
-_BATCH_CALLS = 32 * 2**20
 
 
 def write_pgen(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
@@ -30,7 +30,8 @@ def write_pgen(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
 
     Unphased calls go into records of fixed width, 2 bits a call. Where ``call_genotype_phased`` is true of a
     heterozygous call, its phase is kept; the calls are then read twice, since the header holds every record's
-    length. A half-missing call is missing. The .pgen is written last, in batches.
+    length. A half-missing call is missing. The .pgen is written in batches; the other two appear just before
+    it.
 
     Parameters
     ----------
@@ -51,49 +52,53 @@ def write_pgen(ds: xr.Dataset, prefix: Path, token: str = "") -> None:
 
     Notes
     -----
-    Memory: 3 batches of 32 Mi calls per worker at most, 4 bytes a call.
+    Memory: see `streams.write_streams`.
+    """
+    write_streams(ds, [pgen_stream(ds, prefix)], token, "write .pgen")
+
+
+def pgen_stream(ds: xr.Dataset, prefix: Path) -> Stream:
+    """Return what `write_pgen` writes, checked, for a pass that writes other files too.
+
+    Its head, where there is phase, reads the calls once.
     """
     check_names(ds)
-    make_folder(prefix.parent)
-    write_atomic(Path(f"{prefix}.pvar"), pvar_text(ds))
-    write_atomic(Path(f"{prefix}.psam"), psam_text(ds))
-    source = source_of(ds)
-    batches = list(ranges(source.shape[0], max(1, _BATCH_CALLS // source.shape[1])))
-    phased = ArraySource(ds["call_genotype_phased"].data) if "call_genotype_phased" in ds else None
-    sizes = None if phased is None else _phase_sizes(source, phased, batches)
-    if sizes is None or not sizes.any():
-        phased, sizes = None, None
-    with AppendingFile(Path(f"{prefix}.pgen"), token) as out:
-        if out.batches == 0:
-            out.append(_header(source.shape[0], source.shape[1], sizes))
-        done = out.batches - 1
-        records = run_in_order(
-            _records,
-            batches[done:],
-            shared=(source, phased),
-            label="write .pgen",
-            done=done,
-            total=len(batches),
-        )
-        for data in records:
-            out.append(data)
-        out.commit()
-
-
-def _phase_sizes(source: Source, phased: ArraySource, batches: list[tuple[int, int]]) -> NDArray[np.int64]:
-    """Return the bytes of each variant's phase track."""
-    counts = run_in_order(
-        _phase_counts, batches, shared=(source, phased), label="count phased calls", total=len(batches)
+    return Stream(
+        Path(f"{prefix}.pgen"),
+        _records,
+        head=partial(_head, ds),
+        beside={Path(f"{prefix}.pvar"): pvar_text(ds), Path(f"{prefix}.psam"): psam_text(ds)},
+        reads_calls="call_genotype_phased" in ds,
     )
-    both = np.concatenate(list(counts))
-    return phase_bytes(both[:, 0], both[:, 1])
 
 
-def _phase_counts(source: Source, phased: ArraySource, v0: int, v1: int) -> NDArray[np.int64]:
-    n = source.shape[1]
-    out = np.zeros((v1 - v0, 2), np.int64)
-    count_phase(source.read(v0, v1, 0, n), phased.read(v0, v1, 0, n), out)
+def _head(ds: xr.Dataset) -> bytes:
+    source, phase = source_of(ds), phase_of(ds)
+    if phase is None:
+        return _header(source.shape[0], source.shape[1], None)
+    batches = list(ranges(source.shape[0], batch_rows(source)))
+    counts = run_in_order(
+        _phase_counts, batches, shared=(source, phase), label="count phased calls", total=len(batches)
+    )
+    both = np.concatenate([np.zeros((0, 2), np.int64), *counts])
+    sizes = phase_bytes(both[:, 0], both[:, 1])
+    return _header(source.shape[0], source.shape[1], sizes if sizes.any() else None)
+
+
+def _phase_counts(source: Source, phase: Phase, v0: int, v1: int) -> NDArray[np.int64]:
+    """Task: what `phase_bytes` needs to know of some variants."""
+    return _counted(read_block(source, phase, v0, v1, reads_calls=True))
+
+
+def _counted(block: Block) -> NDArray[np.int64]:
+    out = np.zeros((len(block), 2), np.int64)
+    count_phase(block.calls, _flags(block), out)
     return out
+
+
+def _flags(block: Block) -> NDArray[np.int8]:
+    assert block.phased is not None
+    return block.phased.view(np.int8)
 
 
 def _header(n_variants: int, n_samples: int, phase: NDArray[np.int64] | None) -> bytes:
@@ -114,15 +119,12 @@ def _header(n_variants: int, n_samples: int, phase: NDArray[np.int64] | None) ->
     return b"".join(parts)
 
 
-def _records(source: Source, phased: ArraySource | None, v0: int, v1: int) -> bytes:
-    """Task: the records of some variants."""
-    n = source.shape[1]
-    if phased is None:
-        return to_pgen(read_packed(source, v0, v1), n).tobytes()
-    calls, is_phased = source.read(v0, v1, 0, n), phased.read(v0, v1, 0, n)
-    rows = to_pgen(packed_calls(calls, v0), n)
-    counts = np.zeros((v1 - v0, 2), np.int64)
-    count_phase(calls, is_phased, counts)
+def _records(block: Block) -> bytes:
+    """Return the records of a block."""
+    rows = to_pgen(block.packed, block.n_samples)
+    if block.phased is None:
+        return rows.tobytes()
+    calls, is_phased, counts = block.calls, _flags(block), _counted(block)
     parts = []
     for v, size in enumerate(phase_bytes(counts[:, 0], counts[:, 1]).tolist()):
         parts.append(rows[v].tobytes())

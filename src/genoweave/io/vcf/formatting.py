@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from genoweave.chunks import ranges
 from genoweave.errors import DataError
-from genoweave.genotypes import Calls, Source, refuse_alleles
+from genoweave.genotypes import Calls, refuse_alleles
+from genoweave.io.streams import Block, Names
 from genoweave.io.vcf.bgzf import BLOCK_TEXT, compress
 from genoweave.kernels.vcf_binary import write_records
 from genoweave.kernels.vcf_text import write_lines
@@ -28,15 +29,15 @@ _GT_KEY = 1
 class Table:
     """What identifies variants, one entry each; `alt` is "" for a variant without an alternate allele."""
 
-    contig: NDArray[np.int32]
-    position: NDArray[np.int32]
+    contig: NDArray[np.integer[Any]]
+    position: NDArray[np.integer[Any]]
     identifier: NDArray[Any]
     ref: NDArray[Any]
     alt: NDArray[Any]
-    contigs: list[str]
+    contigs: tuple[str, ...]
 
 
-def header_text(contigs: list[str], samples: list[str], *, is_binary: bool) -> str:
+def header_text(contigs: tuple[str, ...], samples: list[str], *, is_binary: bool) -> str:
     """Return the header; BCF's states the numbers of its dictionaries."""
 
     def number(n: int) -> str:
@@ -55,7 +56,7 @@ def header_text(contigs: list[str], samples: list[str], *, is_binary: bool) -> s
     return "\n".join(lines) + "\n"
 
 
-def header_bytes(contigs: list[str], samples: list[str], kind: str) -> bytes:
+def header_bytes(contigs: tuple[str, ...], samples: list[str], kind: str) -> bytes:
     """Return the header as it stands at the beginning of the file, compressed where the file is."""
     text = header_text(contigs, samples, is_binary=kind == "bcf").encode()
     if kind == "bcf":
@@ -63,11 +64,27 @@ def header_bytes(contigs: list[str], samples: list[str], kind: str) -> bytes:
     return text if kind == "vcf" else compress(text)
 
 
-def batch_bytes(source: Source, phased: Any, table: Table, kind: str, v0: int, v1: int) -> bytes:
-    """Task: return variants v0..v1 as they stand in the file; `table` holds these."""
-    step = max(1, _BLOCK_CALLS // max(1, source.shape[1]))
-    blocks = (_block(source, phased, table, kind, v0, a, b) for a, b in ranges(v1 - v0, step))
-    return b"".join(blocks if kind == "vcf" else _compressed(blocks))
+def batch_bytes(contigs: tuple[str, ...], kind: str, block: Block) -> bytes:
+    """Return a block's variants as they stand in the file."""
+    assert block.names is not None
+    table = table_of(block.names, contigs)
+    step = max(1, _BLOCK_CALLS // max(1, block.n_samples))
+    pieces = (_records(block, table, kind, a, b) for a, b in ranges(len(block), step))
+    return b"".join(pieces if kind == "vcf" else _compressed(pieces))
+
+
+def table_of(names: Names, contigs: tuple[str, ...]) -> Table:
+    """Return names as a VCF has them: an allele named "", "." or "0" is N (reference) or absent."""
+    identifier, allele = _texts(names.identifier), _texts(names.allele)
+    identifier[identifier == ""] = "."
+    ref, alt = allele.T.copy()
+    ref[np.isin(ref, ["", ".", "0"])] = "N"
+    alt[np.isin(alt, [".", "0"])] = ""
+    return Table(names.contig, names.position, identifier, ref, alt, contigs)
+
+
+def _texts(values: NDArray[Any]) -> NDArray[Any]:
+    return np.array([str(value) for value in values.ravel()], object).reshape(values.shape)
 
 
 def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -81,13 +98,12 @@ def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield compress(rest)
 
 
-def _block(source: Source, phased: Any, table: Table, kind: str, v0: int, a: int, b: int) -> bytes:
-    """Return rows a..b of the table, variants v0 + a to v0 + b."""
-    n = source.shape[1]
-    calls = np.ascontiguousarray(source.read(v0 + a, v0 + b, 0, n))
-    refuse_alleles(int(calls.max(initial=0)), v0 + a, v0 + b)
-    _refuse_nameless(calls, table.alt[a:b], v0 + a)
-    flags = np.zeros((b - a, 0), np.bool_) if phased is None else _flags(phased, v0 + a, v0 + b)
+def _records(block: Block, table: Table, kind: str, a: int, b: int) -> bytes:
+    """Return rows a..b of a block and its table."""
+    n, calls = block.n_samples, block.calls[a:b]
+    refuse_alleles(int(calls.max(initial=0)), block.v0 + a, block.v0 + b)
+    _refuse_nameless(calls, table.alt[a:b], block.v0 + a)
+    flags = np.zeros((b - a, 0), np.bool_) if block.phased is None else block.phased[a:b]
     rows = range(a, b)
     prefixes = [_record_prefix(table, i, n) if kind == "bcf" else _line_prefix(table, i) for i in rows]
     ends = np.cumsum([len(prefix) for prefix in prefixes])
@@ -95,13 +111,6 @@ def _block(source: Source, phased: Any, table: Table, kind: str, v0: int, a: int
     out = np.empty(len(data) + (4 * n + 1) * (b - a), np.uint8)
     size = (write_records if kind == "bcf" else write_lines)(calls, flags, data, ends, out)
     return out[:size].tobytes()
-
-
-def _flags(phased: Any, v0: int, v1: int) -> NDArray[np.bool_]:
-    block = phased[v0:v1]
-    if hasattr(block, "compute"):
-        block = block.compute(scheduler="synchronous")
-    return np.ascontiguousarray(block, np.bool_)
 
 
 def _refuse_nameless(calls: Calls, alt: NDArray[Any], v0: int) -> None:

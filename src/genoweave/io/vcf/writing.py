@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,17 +13,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from genoweave.chunks import ranges
 from genoweave.errors import ConfigError, DataError, StoreError
-from genoweave.execution import run_in_order
-from genoweave.genotypes import source_of
-from genoweave.io.files import AppendingFile, disk_errors, make_folder
+from genoweave.io.files import disk_errors
+from genoweave.io.streams import Names, Stream, write_streams
 from genoweave.io.vcf.bgzf import END_BLOCK
-from genoweave.io.vcf.formatting import Table, batch_bytes, header_bytes
+from genoweave.io.vcf.formatting import Table, batch_bytes, header_bytes, table_of
 from genoweave.schema import validate
 
 KINDS = ("vcf", "vcf.gz", "bcf")
-_BATCH_CALLS = 16 * 2**20
 _LAST_TBI_BASE = 2**29  # a .tbi index cannot address what lies behind
 # What a name must not hold, and how to say so.
 _BAD = {
@@ -69,56 +67,32 @@ def write_vcf(
 
     Notes
     -----
-    Memory: per task about 128 MiB, or one variant. The same dataset gives the same bytes, whatever the
+    Memory: see `streams.write_streams`. The same dataset gives the same bytes, whatever the
     workers.
     """
+    write_streams(ds, [vcf_stream(ds, Path(path), kind)], token, f"write {kind}")
+
+
+def vcf_stream(ds: xr.Dataset, path: Path, kind: str = "vcf.gz") -> Stream:
+    """Return what `write_vcf` writes, checked, for a pass that writes other files too."""
     if kind not in KINDS:
         raise ConfigError(f"kind is one of {', '.join(KINDS)}; found {kind!r}")
-    path = Path(path)
     table = _table(ds)
-    samples = _names(ds, "sample_id")
+    samples = [str(name) for name in _checked(ds, "sample_id")]
     if len(set(samples)) < len(samples):
         raise DataError(f"{len(samples) - len(set(samples))} sample ids stand twice; a VCF needs unique ones")
     if kind != "vcf":
         _check_order(table)
     if kind == "bcf":
         _check_zeros(table)
-    make_folder(path.parent)
-    with AppendingFile(path, token) as out:
-        for data in _batches(ds, table, list(samples), kind, out.batches):
-            out.append(data)
-        if kind != "vcf":
-            _write_index(path, out.partial, _index_ending(table, kind))
-        out.commit()
-
-
-def _batches(ds: xr.Dataset, table: Table, samples: list[str], kind: str, done: int) -> Iterator[bytes]:
-    """Yield the parts of the file after the first `done`: header, batches of variants, end."""
-    source = source_of(ds)
-    phased = None
-    if "call_genotype_phased" in ds:
-        validate(ds, "call_genotype_phased")
-        phased = ds["call_genotype_phased"].data
-    bounds = list(ranges(source.shape[0], max(1, _BATCH_CALLS // max(1, source.shape[1]))))
-    if done == 0:
-        yield header_bytes(table.contigs, samples, kind)
-    written = max(0, done - 1)
-    items = ((_rows(table, a, b), kind, a, b) for a, b in bounds[written:])
-    yield from run_in_order(
-        batch_bytes, items, shared=(source, phased), label=f"write {kind}", done=written, total=len(bounds)
-    )
-    if kind != "vcf" and done < len(bounds) + 2:
-        yield END_BLOCK
-
-
-def _rows(table: Table, a: int, b: int) -> Table:
-    return Table(
-        table.contig[a:b],
-        table.position[a:b],
-        table.identifier[a:b],
-        table.ref[a:b],
-        table.alt[a:b],
-        table.contigs,
+    return Stream(
+        path,
+        partial(batch_bytes, table.contigs, kind),
+        head=partial(header_bytes, table.contigs, samples, kind),
+        tail=b"" if kind == "vcf" else END_BLOCK,
+        finish=None if kind == "vcf" else partial(_write_index, path, index_ending(table, kind)),
+        reads_calls=True,
+        reads_names=True,
     )
 
 
@@ -131,29 +105,22 @@ def _table(ds: xr.Dataset) -> Table:
         If something cannot stand in a VCF.
     """
     validate(ds, "variant_contig", "variant_position", "variant_allele", "contig_id", "sample_id")
-    n = ds.sizes["variants"]
-    identifier = (
-        _names(ds, "variant_id", may_be_empty=True) if "variant_id" in ds else np.full(n, ".", object)
-    )
-    identifier[identifier == ""] = "."
-    allele = _names(ds, "variant_allele", may_be_empty=True)
-    if allele.shape[1] != 2:
-        raise DataError(f"variant_allele has {allele.shape[1]} alleles a variant; genoweave writes two")
-    ref, alt = allele.T.copy()
-    ref[np.isin(ref, ["", ".", "0"])] = "N"
-    alt[np.isin(alt, [".", "0"])] = ""
-    contigs = _names(ds, "contig_id")
-    position = ds["variant_position"].values
+    names = Names.of(ds)
+    if "variant_id" in ds:
+        _checked(ds, "variant_id", may_be_empty=True)
+    if _checked(ds, "variant_allele", may_be_empty=True).shape[1] != 2:
+        raise DataError(f"variant_allele has {names.allele.shape[1]} alleles a variant; genoweave writes two")
+    contigs = tuple(str(name) for name in _checked(ds, "contig_id"))
+    contig, position = names.contig, names.position
     bad = np.flatnonzero((position < 0) | (position > 2**31 - 1))
     if len(bad):
         raise DataError(f"variant_position, row {bad[0] + 1}: from 0 to 2147483647, found {position[bad[0]]}")
-    contig = ds["variant_contig"].values.astype(np.int32)
-    if n and not 0 <= contig.min() <= contig.max() < len(contigs):
+    if len(contig) and not 0 <= contig.min() <= contig.max() < len(contigs):
         raise DataError("variant_contig points beyond contig_id; import the cohort again")
-    return Table(contig, position.astype(np.int32), identifier, ref, alt, list(contigs))
+    return table_of(names, contigs)
 
 
-def _names(ds: xr.Dataset, name: str, *, may_be_empty: bool = False) -> NDArray[Any]:
+def _checked(ds: xr.Dataset, name: str, *, may_be_empty: bool = False) -> NDArray[Any]:
     """Return a variable's names as strings.
 
     Raises
@@ -213,30 +180,39 @@ def _check_zeros(table: Table) -> None:
         )
 
 
-def _index_ending(table: Table, kind: str) -> str:
+def index_ending(table: Table, kind: str) -> str:
+    """Return the ending of the index that can address the variants."""
     length = np.array([len(ref) for ref in table.ref], np.int64)
     last = int((table.position + length).max(initial=0))
     return ".csi" if kind == "bcf" or last > _LAST_TBI_BASE else ".tbi"
 
 
-def _write_index(path: Path, data: Path, ending: str) -> None:
-    """Index the finished bytes with htslib, whose indices others read; no other kind of index stays."""
+def _write_index(path: Path, ending: str, data: Path) -> Callable[[], None]:
+    """Index the finished bytes with htslib, whose indices others read; return what gives it its name."""
     import pysam
     import pysam.bcftools
     from pysam.utils import SamtoolsError
 
     index = path.with_name(path.name + ending)
-    partial = path.with_name(path.name + ending + ".partial")
+    partial_index = path.with_name(path.name + ending + ".partial")
     options = "--tbi" if ending == ".tbi" else "--csi"
     loudness = pysam.set_verbosity(0)  # it would warn of each position 0
     try:
-        pysam.bcftools.index(options, "--force", "--output", str(partial), str(data), catch_stdout=False)
+        pysam.bcftools.index(
+            options, "--force", "--output", str(partial_index), str(data), catch_stdout=False
+        )
     except SamtoolsError as error:
-        partial.unlink(missing_ok=True)
+        partial_index.unlink(missing_ok=True)
         raise StoreError(f"cannot write {index}: {error}; check the disk and run again") from None
     finally:
         pysam.set_verbosity(loudness)
+    return partial(_publish_index, path, ending)
+
+
+def _publish_index(path: Path, ending: str) -> None:
+    """Give the index its name; no other kind of index stays."""
+    index = path.with_name(path.name + ending)
     with disk_errors(index):
-        os.replace(partial, index)
+        os.replace(index.with_name(index.name + ".partial"), index)
         for other in {".tbi", ".csi"} - {ending}:
             path.with_name(path.name + other).unlink(missing_ok=True)
