@@ -57,3 +57,14 @@ def plink2() -> helpers.Program:
 @pytest.fixture(scope="session")
 def plink19() -> helpers.Program:
     return _program("plink1.9")
+
+
+@pytest.fixture(scope="session")
+def bcftools() -> str:
+    return _program("bcftools").path
+
+
+@pytest.fixture(scope="session")
+def vcztools() -> str:
+    """vcztools of an environment of its own: it needs another Zarr."""
+    return _program(os.environ.get("GENOWEAVE_VCZTOOLS", "vcztools")).path

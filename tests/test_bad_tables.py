@@ -227,7 +227,7 @@ WRONG_VALUES = {
     "relatives": [("founders_per_group", 12), ("founders_per_group", 0), ("seed", -1)],
     "kinship": [("min_kinship", 0.5)],
     "evaluation": [("tsne_samples", 3), ("enabled", "perhaps")],
-    "release": [("name", "../up"), ("name", ""), ("name", "a b"), ("formats", ["vcf"]), ("formats", "csv")],
+    "release": [("name", "../up"), ("name", ""), ("name", "a b"), ("formats", ["xlsx"]), ("formats", "csv")],
     "storage": [("variant_chunk", 0)],
     "cluster": [("workers", -1), ("workers", "two")],
     "input": [("path", 7), ("convert", "maybe")],

@@ -29,6 +29,7 @@ _ALL = (
              "allele codes of a call: 0 reference, 1 alternate"),
     Variable("call_genotype_phased", ("variants", "samples"), "b", "none",
              "whether the order of a call's alleles tells the haplotype"),
+    Variable("call_dosage", ("variants", "samples"), "f", "NaN", "expected copies of the alternate allele"),
     Variable("variant_contig", ("variants",), "i", "none", "index into contig_id"),
     Variable("variant_position", ("variants",), "i", "none", "position in base pairs, from 1"),
     Variable("variant_genetic_position", ("variants",), "f", "NaN", "genetic position in centimorgans"),

@@ -153,3 +153,14 @@ def test_import__tables(call: Call, cohort: Cohort, tmp_path: Path) -> None:
     first = ds["variant_position"].values[0]
     assert ds["variant_genetic_position"].values[0] == pytest.approx(first / 1e6)
     assert np.isnan(ds["variant_genetic_position"].values[-1])
+
+
+def test_import__dosages_are_kept(call: Call, cohort: Cohort, files: dict[str, Path], tmp_path: Path) -> None:
+    dosage = cohort.dosage.T
+    for name in ("c.bgen", "two"):
+        out = tmp_path / f"{name}.vcz"
+        assert call("import", files[name], out, "--dosages").code == 0
+        ds = genoweave.open(out)
+        assert ds["call_dosage"].dtype == np.float32
+        wanted = np.where(dosage == -127, np.nan, dosage)
+        np.testing.assert_allclose(ds["call_dosage"].values, wanted, atol=0.01)

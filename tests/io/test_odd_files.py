@@ -47,8 +47,9 @@ def test_open_cohort__reads_what_bed_reader_reads(real_data, name):
         ("bed/small_no_bim.bed", StoreError, r"small_no_bim\.bim is not there"),
         ("bed/small_no_fam.bed", StoreError, r"small_no_fam\.fam is not there"),
         ("hail/example1.bed", GenoweaveError, "."),
-        ("hail/haploid.vcf", DataError, "Convert a VCF"),
-        ("vcf/triploid.vcf.gz", DataError, "Convert a VCF"),
+        ("hail/haploid.vcf", DataError, "1 of 2 records have several ALT alleles, first X:16061250"),
+        ("vcf/triploid.vcf.gz", DataError, "line 8: GT of sample number 1 has more than two alleles"),
+        ("bed/small.maf", DataError, "not a format that genoweave opens"),
         ("bed", StoreError, "not a Zarr store"),
     ],
 )

@@ -27,6 +27,8 @@ blosc.use_threads = False
 
 # What decompressors and our own decoder raise at damaged bytes, some of which promise sizes beyond memory.
 _DAMAGE = (RuntimeError, ValueError, OSError, MemoryError, SystemError, OverflowError)
+# The code of an allele that a call of smaller ploidy has not; -1 is a missing one.
+_FILL = -2
 # A batch of calls held by one task while it writes.
 _BATCH_BYTES = 256 * 2**20
 
@@ -122,12 +124,18 @@ class ZarrCalls:
             block = read_filled(self.array, selection) if self.lacks_chunks else self.array[selection]
         except (*_DAMAGE, KeyError) as error:
             raise self._damaged(v0, v1, error) from None
+        if block.min(initial=0) < _FILL:
+            raise self._damaged(v0, v1, ValueError(f"an allele code {block.min()} is none"))
         return narrow_calls(block)
 
     def read_packed(self, v0: int, v1: int, s0: int, s1: int) -> Packed:
         """Read a block of codes, chunk by chunk; see `genotypes.Source`."""
         if not self.is_packed:
-            return packed_calls(self.read(v0, v1, s0, s1), v0)
+            calls = self.read(v0, v1, s0, s1)
+            try:
+                return packed_calls(calls, v0)
+            except DataError as error:
+                raise DataError(f"{self.path}: {error}") from None
         return self._gather(np.arange(v0, v1), s0, s1)
 
     def read_rows(self, variants: NDArray[np.int64], s0: int, s1: int) -> Packed:
@@ -202,10 +210,9 @@ class ZarrCalls:
                 raise ValueError(f"chunk {_key(array, i, j)} is not there")
             elif array.compressor is not None:
                 data = array.compressor.decode(data)
-            chunk = codec.decode(data)
-            if chunk.shape != tuple(array.chunks):
-                raise ValueError(f"its shape is {chunk.shape}, wanted {tuple(array.chunks)}")
-            return what(chunk)
+            return what(codec.decode(data, tuple(array.chunks)))
+        except DataError as error:  # an allele that is not the first alternate one
+            raise DataError(f"{self.path}: {error}") from None
         except _DAMAGE as error:
             top = i * int(array.chunks[0])
             raise self._damaged(top, min(self.shape[0], top + array.chunks[0]), error) from None
@@ -216,6 +223,23 @@ class ZarrCalls:
             f"{self.path}: call_genotype of variants {v0} to {v1 - 1} cannot be read ({reason}): the "
             "store is damaged; copy or convert it again"
         )
+
+
+class StoredMatrix:
+    """The face of an array of two and more dimensions, for dask; a damaged block is named."""
+
+    def __init__(self, array: Any, name: str, path: str, *, lacks_chunks: bool) -> None:
+        self.array, self.name, self.path, self.lacks_chunks = array, name, path, lacks_chunks
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, selection: tuple[slice, ...]) -> Any:
+        try:
+            return read_filled(self.array, selection) if self.lacks_chunks else self.array[selection]
+        except (*_DAMAGE, KeyError) as error:
+            raise DataError(
+                f"{self.path}: {self.name} cannot be read ({error}): the store is damaged; copy or convert "
+                "it again"
+            ) from None
 
 
 def read_filled(array: Any, selection: tuple[slice, ...]) -> NDArray[Any]:

@@ -8,6 +8,7 @@ the bytes; `VERSION` changes with them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from numcodecs.compat import ensure_contiguous_ndarray
 from numpy.typing import NDArray
 
 from genoweave.genotypes import Calls, Packed, packed_calls, refuse_alleles
+from genoweave.io.bounded import zstd_size
 from genoweave.io.packed_rows import Cutter, Rows, compressed, decode_rows, decompressed, encode_rows
 from genoweave.kernels.packed import (
     MISSING,
@@ -45,6 +47,8 @@ _HEADER = np.dtype(
 # Before compression an exception takes 6 bytes, a packed call a quarter of one and a plain call 2: with more
 # than this share of exceptions the plain form is smaller.
 _MOST_EXCEPTIONS = (2 - 1 / 4) / 6
+# Bytes of a chunk of plain calls, as zarr's other codecs have it.
+_LARGEST = 2**31 - 1
 # What a row of each form holds behind the bytes that are stored.
 _FILL = (PAD_BYTE, 0)
 
@@ -204,8 +208,10 @@ def _checksum(head: NDArray[np.uint8], body: NDArray[np.uint8]) -> int:
     return (checksum(head[:24]) + checksum(body)) % 2**64
 
 
-def decode(data: Any) -> Chunk:
+def decode(data: Any, wanted: tuple[int, ...] | None = None) -> Chunk:
     """Read a chunk's bytes; rows are views of them, decompressed when they are asked for.
+
+    `wanted` is the chunk's shape where it is known: nothing is decompressed of a chunk that says another one.
 
     Raises
     ------
@@ -226,6 +232,8 @@ def decode(data: Any) -> Chunk:
     body = raw[_HEADER.itemsize :]
     if _checksum(raw[: _HEADER.itemsize], body) != int(head["checksum"]):
         raise ValueError("the checksum of a chunk is wrong")
+    if wanted is not None and shape != wanted:
+        raise ValueError(f"its shape is {shape}, wanted {wanted}")
     if head["mode"] == PLAIN:
         calls = decompressed(body, int(np.prod(shape))).view(np.int8).reshape(shape)
         return Chunk(PLAIN, shape, None, np.empty(0, np.int64), calls, np.empty(0, np.uint8))
@@ -238,7 +246,7 @@ def _parse(mode: int, shape: tuple[int, int, int], count: int, stored: int, body
         raise ValueError(f"a chunk of {shape[1]} samples has no rows of {stored} bytes")
     parts = Cutter(body)
     counted = parts.take(int(parts.take(4).view("<u4")[0]))
-    where, alleles = _places(parts, count)
+    where, alleles = _places(parts, count, shape[0] * shape[1])
     if count and int(where[-1]) >= shape[0] * shape[1]:
         raise ValueError("an exception lies outside the chunk")
     rows = decode_rows(parts, shape[0], width(shape[1]), stored, _FILL[mode])
@@ -246,12 +254,15 @@ def _parse(mode: int, shape: tuple[int, int, int], count: int, stored: int, body
     return Chunk(mode, shape, rows, where, alleles, counted)
 
 
-def _places(parts: Cutter, count: int) -> tuple[NDArray[np.int64], Calls]:
+def _places(parts: Cutter, count: int, n_calls: int) -> tuple[NDArray[np.int64], Calls]:
     """Return where the exceptions are, ascending, and their alleles int8 (exceptions, 2)."""
     if count == 0:
         return np.empty(0, np.int64), np.empty((0, 2), np.int8)
     size = int(parts.take(4).view("<u4")[0])
-    data = decompressed(parts.take(size), 6 * count)
+    frame = parts.take(size)
+    if count > n_calls:
+        raise ValueError(f"a frame holds {zstd_size(frame)} bytes, wanted {6 * n_calls} at most")
+    data = decompressed(frame, 6 * count)
     return np.cumsum(_from_planes(data[: 4 * count])), data[4 * count :].view(np.int8).reshape(count, 2)
 
 
@@ -287,7 +298,10 @@ class PackedCalls(Codec):  # type: ignore[misc]
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Unpack a chunk; the result is int8, flat or (variants, samples, ploidy)."""
-        calls = decode(buf).calls()
+        chunk = decode(buf)
+        if math.prod(chunk.shape) > _LARGEST:
+            raise ValueError(f"a chunk of shape {chunk.shape} takes more than {_LARGEST} bytes")
+        calls = chunk.calls()
         if out is None:
             return calls
         out.reshape(-1).view(np.int8)[...] = calls.ravel()

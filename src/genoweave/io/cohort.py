@@ -65,7 +65,7 @@ def open_cohort(
     if _is_plink(file, reading):
         return plink.open_plink(file, _path(reading.bim), _path(reading.fam))
     if pgen.is_pgen(file):
-        return pgen.open_pgen(file)
+        return pgen.open_pgen(file, dosages=reading.dosages)
     if not file.exists():
         raise StoreError(f"there is no cohort {path}; wanted {KINDS}")
     if is_vcf(file):
@@ -77,6 +77,7 @@ def open_cohort(
             hard_call_threshold=reading.hard_call_threshold,
             ref=reading.bgen_ref,
             sample_file=_path(reading.sample_file),
+            dosages=reading.dosages,
         )
     if file.is_file() and file.suffix != ".zip":
         raise DataError(f"{path} is not a format that genoweave opens; wanted {KINDS}")
@@ -112,6 +113,8 @@ def cohort_files(path: str | Path, reading: Reading | None = None) -> list[Path]
         return list(plink.fileset_paths(file, _path(reading.bim), _path(reading.fam)))
     if pgen.is_pgen(file):
         return list(pgen.pgen_paths(file))
+    if not file.exists():
+        raise StoreError(f"there is no cohort {path}; wanted {KINDS}")
     beside = _path(reading.sample_file) or file.with_suffix(".sample")
     return [file, beside] if bgen.is_bgen(file) and beside.exists() else [file]
 

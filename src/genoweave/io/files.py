@@ -95,6 +95,12 @@ def size(path: Path) -> int:
 
 
 _SAMPLED = 1 << 20
+_LONGEST_SHOWN = 60
+
+
+def shown(text: str) -> str:
+    """Quote what was found in a file for a message, its beginning where it is long."""
+    return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
 
 
 def source_fingerprint(path: Path) -> str:
@@ -103,6 +109,8 @@ def source_fingerprint(path: Path) -> str:
     Size, time of change and the first, middle and last MiB; a folder counts every file so.
     """
     total = hashlib.sha256()
+    if not path.exists():
+        raise StoreError(f"there is no {path}; check the path")
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
         state = file.stat()

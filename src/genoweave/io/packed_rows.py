@@ -15,6 +15,7 @@ from numcodecs import Zstd
 from numpy.typing import NDArray
 
 from genoweave.genotypes import Packed
+from genoweave.io.bounded import zstd_size
 from genoweave.kernels.packed import count_variants
 from genoweave.kernels.sparse import fill_rows, list_rows
 
@@ -59,6 +60,11 @@ def decompressed(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     ValueError
         If it is damaged, or of another size.
     """
+    says = zstd_size(frame)
+    if says < 1:
+        raise ValueError("invalid input data: this is no zstd frame of a stated size")
+    if says != size:  # so much would be allocated
+        raise ValueError(f"a frame holds {says} bytes, wanted {size}")
     try:  # into an array given as `out`, a smaller frame would leave its end as it was
         data = np.frombuffer(_ZSTD.decode(frame), np.uint8)
     except RuntimeError as error:

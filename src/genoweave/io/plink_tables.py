@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from genoweave.errors import DataError
+from genoweave.io.files import shown
 from genoweave.io.tables.ids import COMPOSED, composed_id
 from genoweave.io.tables.phenotypes import MISSING_CODE, is_case_control
 
@@ -190,10 +191,10 @@ def _parse_variant(fields: list[str]) -> tuple[str, str, float, int, str, str]:
     try:
         value = int(position)
     except ValueError:
-        raise ValueError(f"position is a whole number, found {position!r}") from None
+        raise ValueError(f"position is a whole number, found {shown(position)}") from None
     if abs(value) > _LARGEST_POSITION:
         raise ValueError(f"position is from 0 to {_LARGEST_POSITION} (negative: left out), found {value}")
     genetic = _number(cm[0]) if cm else 0.0
     if math.isnan(genetic):
-        raise ValueError(f"genetic position (centimorgans, 0 if unknown) is a number, found {cm[0]!r}")
+        raise ValueError(f"genetic position (centimorgans, 0 if unknown) is a number, found {shown(cm[0])}")
     return contig, identifier, genetic, value, a1, a2

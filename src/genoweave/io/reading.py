@@ -29,6 +29,9 @@ class Reading(Parameters):
         description="BGEN: a dosage farther than this from a whole number is missing "
         "(PLINK 2 --hard-call-threshold)",
     )  # fmt: skip
+    dosages: bool = Field(
+        False, description="BGEN, PGEN: keep the expected copies of the counted allele too, as call_dosage"
+    )
     bgen_ref: Literal["first", "last"] = Field(
         "first", description="BGEN: which allele is the reference (PLINK 2 ref-first, ref-last)"
     )

@@ -206,7 +206,7 @@ def _columns(path: Path, lines: list[tuple[int, str]], header: list[str]) -> dic
         fields = line.split()
         if len(fields) < len(header):
             raise DataError(
-                f"{path}, line {number}: wanted {len(header)} columns ({', '.join(header)}) for each "
+                f"{path}, line {number}: wanted {len(header)} columns ({', '.join(header)[:200]}) for each "
                 f"sample, found {len(fields)}"
             )
         rows.append(fields[: len(header)])

@@ -1,4 +1,4 @@
-"""Datasets in Zarr: open lazily, write in batches, commit whole.
+"""Datasets written to Zarr: in batches, committed whole.
 
 A store is written as ``NAME.partial`` and renamed when it is complete. Genotypes go in batches of
 one chunk of variants; a killed write goes on after its last whole batch.
@@ -12,25 +12,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
 from numcodecs import Blosc, VLenUTF8
 
 from genoweave.chunks import ranges
-from genoweave.errors import DataError, StoreError
 from genoweave.execution import run_in_order
-from genoweave.genotypes import ArraySource, Source, as_dask, source_of
-from genoweave.io.calls import ZarrCalls, packed_encoding, read_filled, standard_encoding, write_block
+from genoweave.genotypes import ArraySource, Source, source_of
+from genoweave.io.calls import packed_encoding, standard_encoding, write_block
 from genoweave.io.files import disk_errors, remove, write_atomic
-from genoweave.schema import VARIABLES, describe
+from genoweave.io.stored import open_store, require_calls
+from genoweave.schema import describe
+
+__all__ = ["STANDARD_CHUNKS", "open_store", "require_calls", "write"]
 
 VCF_ZARR_VERSION = "0.4"
 # The layout of a store that others read: VCF Zarr's usual chunks, whatever a run worked in.
 STANDARD_CHUNKS = (1000, 10_000)
 # Arrays with a value per call; they are written in batches.
-_CALLS = ("call_genotype", "call_genotype_phased")
+_CALLS = ("call_genotype", "call_genotype_phased", "call_dosage")
 
 
 def _encoding(dtype: np.dtype[Any], name: str, source: Source | None) -> dict[str, Any]:
@@ -166,8 +167,19 @@ def _write_calls(ds: xr.Dataset, partial: Path, chunks: tuple[int, int], token: 
 
 
 def _reader(ds: xr.Dataset, name: str) -> Source:
+    if name == "call_dosage":
+        return _Numbers(ds[name].data)
     is_diploid = name == "call_genotype" and ds[name].shape[2:] == (2,)
     return source_of(ds) if is_diploid else ArraySource(ds[name].data)
+
+
+class _Numbers(ArraySource):
+    """An array of numbers, which are not made int8."""
+
+    def read(self, v0: int, v1: int, s0: int, s1: int) -> Any:
+        """Slice the array; a dask slice is computed in this thread."""
+        block = self.array[v0:v1, s0:s1]
+        return np.asarray(block.compute(scheduler="synchronous") if hasattr(block, "compute") else block)
 
 
 def _write_batch(readers: dict[str, Source], store: str, v0: int, v1: int) -> None:
@@ -175,112 +187,3 @@ def _write_batch(readers: dict[str, Source], store: str, v0: int, v1: int) -> No
     group = zarr.open_group(store, mode="r+")
     for name, source in readers.items():
         write_block(group[name], source, v0, v1)
-
-
-def open_store(path: str | Path) -> xr.Dataset:
-    """Open a Zarr store (folder, .zip, or URL) lazily.
-
-    Arrays along one dimension, and allele names, are read at once; all else stays on disk.
-
-    Raises
-    ------
-    StoreError
-        If there is no such store.
-    DataError
-        If it has no genotypes, or they are not (variants, samples, ploidy).
-    """
-    group = _open_group(str(path))
-    is_own = str(group.attrs.get("source", "")).startswith("genoweave")
-    try:
-        arrays = [(name, array) for name, array in sorted(group.arrays()) if is_own or name in VARIABLES]
-        variables = {name: _variable(name, array, str(path), is_own=is_own) for name, array in arrays}
-        return xr.Dataset({k: v for k, v in variables.items() if v is not None}, attrs=dict(group.attrs))
-    except (DataError, ValueError) as error:  # ValueError: arrays of conflicting sizes
-        raise DataError(f"{path}: {error}") from None
-
-
-def _open_group(path: str) -> Any:
-    if "://" not in path and not Path(path).exists():
-        raise StoreError(f"there is no store {path}; check the path")
-    try:
-        store = zarr.ZipStore(path, mode="r") if path.endswith(".zip") else path
-        return zarr.open_group(store, mode="r")
-    except Exception as error:  # zarr, zipfile and fsspec each raise their own kinds
-        raise StoreError(
-            f"{path} is not a Zarr store that can be read ({type(error).__name__}: {error}); "
-            "wanted a VCF Zarr folder, .zip or URL in Zarr format 2"
-        ) from None
-
-
-def _variable(name: str, array: Any, path: str, *, is_own: bool) -> xr.Variable | None:
-    dims = array.attrs.get("_ARRAY_DIMENSIONS")
-    if dims is None:
-        return None
-    attrs = {k: v for k, v in array.attrs.items() if k != "_ARRAY_DIMENSIONS"}
-    lost = _lost_chunks(array)
-    if lost and (is_own or array.dtype == object):  # zarr would hand out whatever stands in memory
-        raise DataError(
-            f"array {name} lacks {lost} of {array.nchunks} chunks: the store is incomplete; copy or "
-            "convert it again"
-        )
-    if name == "call_genotype" and array.ndim == 3:
-        return xr.Variable(
-            dims, as_dask(ZarrCalls(array, path, lacks_chunks=bool(lost)), array.chunks[:2]), attrs
-        )
-    try:
-        if array.ndim < 2 or name == "variant_allele":
-            data: Any = read_filled(array, (slice(None),) * array.ndim) if lost else array[...]
-        else:
-            source = _ZeroFilled(array) if lost else array
-            data = da.from_array(source, chunks=array.chunks, inline_array=True, asarray=False)
-    except (ValueError, RuntimeError) as error:
-        raise DataError(
-            f"array {name} cannot be read ({error}): the store is damaged; convert it again"
-        ) from None
-    return xr.Variable(dims, data, attrs)
-
-
-def _lost_chunks(array: Any) -> int:
-    return max(0, int(array.nchunks - array.nchunks_initialized)) if array.fill_value is None else 0
-
-
-class _ZeroFilled:
-    """The face of an array whose absent chunks are 0, for dask."""
-
-    def __init__(self, array: Any) -> None:
-        self.array = array
-        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
-
-    def __getitem__(self, selection: tuple[slice, ...]) -> Any:
-        return read_filled(self.array, selection)
-
-
-def require_calls(ds: xr.Dataset, path: str | Path) -> xr.Dataset:
-    """Check that an opened store is a cohort: diploid calls with sample and variant names.
-
-    Raises
-    ------
-    DataError
-        Naming what is missing.
-    """
-    if "call_genotype" not in ds:
-        raise DataError(f"{path} has no genotypes (call_genotype); export it with its GT field")
-    for name in ("sample_id", "variant_contig", "variant_position", "variant_allele", "contig_id"):
-        if name not in ds:
-            raise DataError(f"{path} lacks {name}, which VCF Zarr requires; convert it again")
-    if ds["call_genotype"].ndim != 3 or ds.sizes.get("ploidy") != 2:
-        raise DataError(
-            f"{path}: call_genotype has dimensions {dict(ds['call_genotype'].sizes)}; genoweave works on "
-            "diploid calls (ploidy 2). Keep the diploid (autosomal) part of the data"
-        )
-    if ds["variant_contig"].values.max(initial=0) >= ds.sizes["contigs"] or ds.sizes.get("alleles", 0) < 2:
-        raise DataError(
-            f"{path}: variant_contig points beyond contig_id, or variant_allele has no alternate allele; "
-            "convert it again"
-        )
-    if 0 in ds["call_genotype"].shape:
-        raise DataError(
-            f"{path} holds {ds.sizes['variants']} variants and {ds.sizes['samples']} samples; "
-            "at least one of each is needed"
-        )
-    return ds

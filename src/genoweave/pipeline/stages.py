@@ -59,7 +59,7 @@ def _import(run: Context, scratch: Path) -> Counts:
     table = Path(given.ancestry)
     labels = read_ancestry(table, given.ancestry_column)
     ds = add_ancestry(ds, labels, table, drop_unlabelled=given.drop_unlabelled)
-    ds = ds[[name for name in ds.variables if name in VARIABLES]]
+    ds = ds[[name for name in ds.variables if name in VARIABLES and name != "call_dosage"]]
     n_all = ds.sizes["samples"]
     if given.convert:
         labelled = np.flatnonzero(ds["sample_ancestry"].values != "")

@@ -219,8 +219,8 @@ def _read_variant(reader: Window, header: Header, at: int, index: Index) -> int:
         n_alleles, at = reader.number(at, _U16), at + 2
         if n_alleles != 2:
             raise reader.damaged(
-                f"it has {n_alleles} alleles (position {position} of chromosome {contig}); genoweave works "
-                "on biallelic variants. Leave it out or split it first"
+                f"it has {n_alleles} alleles (position {position} of chromosome {contig[:60]}); genoweave "
+                "works on biallelic variants. Leave it out or split it first"
             )
     first, at = reader.text(at, _U32)
     second, at = reader.text(at, _U32)

@@ -14,7 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from genoweave.errors import DataError, StoreError
+from genoweave.io.files import shown
 from genoweave.io.plink import number_text
+from genoweave.io.tables.text import LONGEST_LINE
 
 _LARGEST_POSITION = 2**31 - 1
 # An allele that is not known: in a .pvar and in a .bim.
@@ -46,6 +48,10 @@ class _Zstd:
         rest = b""
         while data := self.read(2**20):
             *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > LONGEST_LINE:
+                raise DataError(
+                    f"{self.path} has a line longer than {LONGEST_LINE // 2**20} MiB; wanted a table of lines"
+                )
             yield from (line + b"\n" for line in lines)
         if rest:
             yield rest
@@ -155,7 +161,7 @@ def _read_rows(path: Path, header: list[str], skipped: int, n_variants: int) -> 
                 raise DataError(f"{path}, line {number} is not UTF-8 text; save it as UTF-8") from None
             if len(fields) < len(header):
                 raise DataError(
-                    f"{path}, line {number}: wanted {len(header)} columns ({', '.join(header)}), found "
+                    f"{path}, line {number}: wanted {len(header)} columns ({', '.join(header)[:200]}), found "
                     f"{len(fields)}"
                 )
             _check_variant(path, number, dict(zip(header, fields, strict=False)))
@@ -175,11 +181,11 @@ def _check_variant(path: Path, number: int, field: dict[str, str]) -> None:
     if not re.fullmatch("[0-9]{1,10}", field["POS"]) or int(field["POS"]) > _LARGEST_POSITION:
         raise DataError(
             f"{path}, line {number}: position is a whole number from 0 to {_LARGEST_POSITION}, found "
-            f"{field['POS']!r}"
+            f"{shown(field['POS'])}"
         )
     if "," in field["ALT"]:
         raise DataError(
-            f"{path}, line {number}: variant {field['ID']} has {field['ALT'].count(',') + 2} alleles; "
+            f"{path}, line {number}: variant {field['ID'][:60]} has {field['ALT'].count(',') + 2} alleles; "
             "genoweave works on biallelic variants. Split it first (bcftools norm -m -, or plink2 "
             "--make-pgen multiallelics=-)"
         )

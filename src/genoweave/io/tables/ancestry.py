@@ -10,6 +10,7 @@ import xarray as xr
 
 from genoweave.aggregate import people
 from genoweave.errors import DataError
+from genoweave.io.files import shown
 from genoweave.io.tables.ids import composed_id, match_ids
 from genoweave.io.tables.text import place, read_table
 
@@ -42,7 +43,7 @@ def read_ancestry(path: Path, column: str | None = None) -> dict[str, str]:
     empty = np.flatnonzero((ids == "") | (labels == ""))
     if len(empty):
         raise DataError(
-            f"{place(path, table, empty[0])}: {len(empty)} rows have no sample id or no {name!r}; "
+            f"{place(path, table, empty[0])}: {len(empty)} rows have no sample id or no {shown(name)}; "
             "fill them in or remove these rows"
         )
     repeated = np.flatnonzero(ids.duplicated())

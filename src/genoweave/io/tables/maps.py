@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from genoweave.errors import DataError
+from genoweave.io.files import shown
 from genoweave.io.tables.chromosomes import chromosome_number
 from genoweave.io.tables.text import Layout, place, read_columns
 
@@ -59,7 +60,7 @@ def read_genetic_map(path: Path, contig: str | None = None) -> pd.DataFrame:
     if len(odd):
         raise DataError(
             f"{place(path, table, odd[0])}: a position is a whole number from 0 to {_LARGEST_POSITION}, "
-            f"found {table['position'].iloc[odd[0]]!r}"
+            f"found {shown(table['position'].iloc[odd[0]])}"
         )
     table = table[["contig"]].assign(position=position.astype(np.int64), cM=cm)
     table = table[(table["contig"] != "0") & (table["position"] >= 0)]
@@ -111,7 +112,7 @@ def _numbers(path: Path, table: pd.DataFrame, name: str, what: str) -> NDArray[n
         with suppress(ValueError):
             values[row] = float(cell)
         if not np.isfinite(values[row]):
-            raise DataError(f"{place(path, table, row)}: wanted {what}, found {cell!r}")
+            raise DataError(f"{place(path, table, row)}: wanted {what}, found {shown(cell)}")
     return values
 
 
@@ -168,8 +169,8 @@ def interpolate_map(
     out = np.empty(len(where))
     for k, name in enumerate(contigs):
         if chromosome_number(name) not in maps:
-            known = ", ".join(sorted(maps)[:30])
-            raise DataError(f"the genetic map has no chromosome {name}; it has {known}")
+            known = ", ".join(sorted(maps)[:30])[:300]
+            raise DataError(f"the genetic map has no chromosome {name[:60]}; it has {known}")
         bp, cm = maps[chromosome_number(name)]
         out[codes == k] = _interpolate(bp, cm, where[codes == k])
     return out
@@ -206,8 +207,8 @@ def add_genetic_positions(ds: xr.Dataset, genetic_map: pd.DataFrame) -> xr.Datas
     known = has_map[contig]
     if not known.any():
         raise DataError(
-            f"no variant is on a chromosome of the genetic map; it has {', '.join(sorted(maps)[:30])}, the "
-            f"cohort {', '.join(sorted(map(str, names))[:30])}"
+            f"no variant is on a chromosome of the genetic map; it has {', '.join(sorted(maps)[:30])[:300]}, "
+            f"the cohort {', '.join(sorted(map(str, names))[:30])[:300]}"
         )
     cm = np.full(len(contig), np.nan)
     position = ds["variant_position"].values

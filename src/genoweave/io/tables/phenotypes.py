@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from genoweave.errors import DataError
+from genoweave.io.files import shown
 from genoweave.io.tables.text import Layout, place, read_columns
 
 MISSING_CODE = -9.0
@@ -210,8 +211,8 @@ def _convert(path: Path, table: pd.DataFrame, column: int, *, is_plink: bool, ma
     infinite = np.flatnonzero(np.isinf(numbers))
     if len(infinite):
         raise DataError(
-            f"{place(path, table, infinite[0])}: column {name!r} is infinite here; write NA where there is "
-            "no value"
+            f"{place(path, table, infinite[0])}: column {shown(name)} is infinite here; write NA where there "
+            "is no value"
         )
     is_text = np.isnan(numbers) & np.array([not _is_missing(cell) for cell in cells], bool)
     if not is_text.any():
@@ -221,7 +222,8 @@ def _convert(path: Path, table: pd.DataFrame, column: int, *, is_plink: bool, ma
     if len(numeric) and not may_mix:
         text = np.flatnonzero(is_text)[0]
         raise DataError(
-            f"{place(path, table, text)}: column {name!r} is text here, but a number in {table.index.name} "
-            f"{table.index[numeric[0]]}; mend it, write NA if it is missing, or name the columns to read"
+            f"{place(path, table, text)}: column {shown(name)} is text here, but a number in "
+            f"{table.index.name} {table.index[numeric[0]]}; mend it, write NA if it is missing, or name the "
+            "columns to read"
         )
     return np.array(["" if _is_missing(cell) else cell for cell in cells], object)

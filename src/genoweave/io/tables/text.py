@@ -19,11 +19,15 @@ from typing import Any, TextIO
 import pandas as pd
 
 from genoweave.errors import DataError, StoreError
+from genoweave.execution import machine_memory
+from genoweave.io.files import shown
 
 LONGEST_LINE = 64 * 2**20
 LARGEST_EXPANDED = 4 * 2**30
 _GZIP, _ZSTD, _PARQUET, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"PK\x03\x04"
 _SMALLEST_CELL = 8
+# What a cell takes in memory as text, and after how many rows that is looked at.
+_CELL_BYTES, _CHECKED_ROWS = 64, 2**16
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,17 @@ def _collect(
             like = "in the header" if layout.has_header else f"in line {first[0]}"
             raise DataError(f"{path}, line {number}: wanted {n_columns} columns as {like}, found {len(row)}")
         _keep((number, row), layout, numbers, cells)
+        if len(numbers) % _CHECKED_ROWS == 0:
+            _check_memory(path, len(numbers), len(cells))
     return _frame(layout, cells, pd.Index(numbers, name="line", dtype="int64"))
+
+
+def _check_memory(path: Path, n_rows: int, n_columns: int) -> None:
+    if n_rows * (n_columns + 1) * _CELL_BYTES > machine_memory():
+        raise DataError(
+            f"{path}: {n_rows} rows of {n_columns} columns take more than the memory holds; wanted a table "
+            "of samples or variants. Keep the columns and rows that are needed"
+        )
 
 
 def _keep(record: tuple[int, list[str]], layout: Layout, numbers: list[int], cells: list[list[str]]) -> None:
@@ -242,13 +256,14 @@ def _read_parquet(path: Path, choose: Callable[[list[str]], Layout]) -> pd.DataF
             _check_header(path, names)
             _check_parquet_size(path, file)
             layout = choose(names)
+            _check_memory(path, file.metadata.num_rows, len(layout.keep))
             wanted = [names[k] for k in layout.keep]
             cells: list[list[str]] = [[] for _ in wanted]
             for batch in file.iter_batches(columns=list(dict.fromkeys(wanted))):
                 for values, name in zip(cells, wanted, strict=True):
                     values.extend(_as_text(path, name, batch.column(name)))
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pyarrow.ArrowException, OSError, ValueError, RecursionError) as error:  # JSON of pandas in it
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         raise DataError(f"{path} cannot be read as Parquet: {reason}; copy or write it again") from None
     n_rows = len(cells[0]) if cells else 0
     return _frame(layout, cells, pd.RangeIndex(1, n_rows + 1, name="row"))
@@ -277,5 +292,7 @@ def _as_text(path: Path, name: str, values: Any) -> list[str]:
     try:
         text = values.cast(pyarrow.string()).to_pylist()
     except pyarrow.ArrowNotImplementedError:
-        raise DataError(f"{path}: column {name!r} is of type {values.type}; wanted text or numbers") from None
+        raise DataError(
+            f"{path}: column {shown(name)} is of type {values.type}; wanted text or numbers"
+        ) from None
     return ["" if cell is None else cell for cell in text]

@@ -68,7 +68,7 @@ class Records:
     def name(self, record: int) -> str:
         """Return CHROM:POS of a record."""
         position = np.concatenate(self.position)[record]
-        return f"{list(self.contigs)[self.contig[record]]}:{position}"
+        return f"{list(self.contigs)[self.contig[record]][:60]}:{position}"
 
 
 @dataclass
