@@ -238,3 +238,10 @@ def test_open_cohort__a_lost_chunk_is_noticed(cohort, tmp_path, chunk):
     (tmp_path / "x.vcz" / chunk).unlink()
     with pytest.raises(DataError, match=chunk.split("/")[0]):
         open_cohort(tmp_path / "x.vcz")
+
+
+def test_open_store__format_3_is_named(tmp_path):
+    (tmp_path / "three.vcz").mkdir()
+    (tmp_path / "three.vcz" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    with pytest.raises(StoreError, match="format 3"):
+        store.open_store(tmp_path / "three.vcz")

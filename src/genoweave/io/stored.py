@@ -68,6 +68,11 @@ def open_store(path: str | Path) -> xr.Dataset:
 def _open_group(path: str) -> Any:
     if "://" not in path and not Path(path).exists():
         raise StoreError(f"there is no store {path}; check the path")
+    if "://" not in path and (Path(path) / "zarr.json").exists():
+        raise StoreError(
+            f"{path} is a Zarr store of format 3, and genoweave reads format 2; write it anew in that "
+            "(vcf2zarr --zarr-format 2)"
+        )
     try:
         return zarr.open_group(opened(path), mode="r")
     except Exception as error:  # zarr, zipfile and fsspec each raise their own kinds
