@@ -13,7 +13,7 @@ from reference import bed as reference
 from genoweave import cohorts
 from genoweave.errors import DataError, StoreError
 from genoweave.genotypes import select
-from genoweave.io import plink, store, streams
+from genoweave.io import store, streams
 from genoweave.io.cohort import open_cohort
 from genoweave.io.plink import chromosome_number, open_plink, write_plink
 
