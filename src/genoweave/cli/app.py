@@ -32,6 +32,7 @@ COMMANDS = {
     "watermark": ("making", "watermark", "Make watermark SNPs for a trait."),
     "relatives": ("making", "relatives", "Make relatives with a known pedigree."),
     "king": ("filters", "king", "KING-robust kinship of all pairs."),
+    "gwas": ("associating", "gwas", "Test variants for association with traits, as PLINK 2's --glm."),
     "evaluate": ("making", "evaluate", "Compare a synthetic cohort with the real one."),
     "doctor": ("jobs", "doctor", "Check versions, threads and memory."),
 }

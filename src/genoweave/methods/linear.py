@@ -207,13 +207,13 @@ def _designs(traits: NDArray[np.float64], covariates: NDArray[np.float64], max_v
     designs = []
     for members in map(np.array, groups.values()):
         used = complete[:, members[0]]
-        basis = _orthonormal(covariates[used], max_vif)
+        basis = orthonormal(covariates[used], max_vif)
         for a, b in ranges(len(members), _TRAITS_AT_ONCE):
             designs.append(_design(traits, members[a:b], used, basis))
     return designs
 
 
-def _orthonormal(covariates: NDArray[np.float64], max_vif: float) -> NDArray[np.float64]:
+def orthonormal(covariates: NDArray[np.float64], max_vif: float) -> NDArray[np.float64]:
     """Return intercept and covariates as orthogonal columns of squared length n; the first is 1."""
     n, k = covariates.shape
     if n < k + 3:
@@ -272,13 +272,13 @@ def _design(
             "complete samples; there is nothing to regress"
         )
     n_blocks = -(-n_all // BLOCK)
-    rows, unit = _fixed_point(np.column_stack([basis, y / scale, (y / scale) ** 2]), used)
+    rows, unit = fixed_point(np.column_stack([basis, y / scale, (y / scale) ** 2]), used)
     limbs = np.zeros((k - 1 + len(members), n_blocks, 8, 2, 32), np.int16)
     kernels.split_limbs(rows[:, 1:], limbs)
-    return _Design(members, n, k, _left_out(used, n_blocks), rows, unit, limbs, scale)
+    return _Design(members, n, k, left_out(used, n_blocks), rows, unit, limbs, scale)
 
 
-def _fixed_point(
+def fixed_point(
     values: NDArray[np.float64], used: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Return rows for all samples in whole units, padded to 8 columns and to cache lines, and the units."""
@@ -298,7 +298,7 @@ def _aligned_zeros(n: int, size: int) -> NDArray[np.int32]:
     return room[start : start + n * size].reshape(n, size)
 
 
-def _left_out(used: NDArray[np.bool_], n_blocks: int) -> NDArray[np.uint64]:
+def left_out(used: NDArray[np.bool_], n_blocks: int) -> NDArray[np.uint64]:
     """Return words with both bits set at samples that are not used, padding among them."""
     out = np.ones(n_blocks * BLOCK, np.uint8)
     out[: len(used)] = ~used

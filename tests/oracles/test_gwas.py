@@ -1,0 +1,157 @@
+"""Association as PLINK 2's --glm on the same files, and GENESIS's order of hits on real genotypes."""
+
+from pathlib import Path
+
+import helpers
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from genoweave.genotypes import select
+from genoweave.io.plink import open_plink
+from genoweave.methods.gwas import CODES, GWAS, METHODS, Fits, Trait, gwas
+
+
+def as_printed(value, printed):
+    """Whether `value` is what was printed with six digits, to three in the last."""
+    size = np.floor(np.log10(np.maximum(np.abs(printed), 1e-300)))
+    return np.abs(value - printed) <= 3 * 10 ** (size - 5)
+
+
+def write_tables(folder: Path, ids, traits: dict, covariates: np.ndarray) -> None:
+    pd.DataFrame({"#IID": ids} | traits).to_csv(folder / "y.tsv", sep="\t", index=False, na_rep="NA")
+    names = {f"c{k}": covariates[:, k] for k in range(covariates.shape[1])}
+    pd.DataFrame({"#IID": ids} | names).to_csv(folder / "c.tsv", sep="\t", index=False, na_rep="NA")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Autosomal variants, some rare, some with missing calls, and X; a common and a rare disease."""
+    folder = tmp_path_factory.mktemp("gwas")
+    rng = np.random.default_rng(4)
+    n, m = 900, 260
+    frequency = np.r_[rng.uniform(0.05, 0.95, 150), rng.uniform(0.002, 0.01, 48), 0.0, 0.0, np.full(60, 0.3)]
+    dosage = helpers.hardy_weinberg(frequency, n, rng)
+    dosage[:50] = helpers.with_missing(dosage[:50], 0.04, rng)
+    sex = rng.integers(1, 3, n).astype(np.int8)
+    x = np.arange(200, m)
+    haploid = 2 * (rng.random((len(x), n)) < 0.3)
+    dosage[x] = np.where(sex == 1, haploid, dosage[x]).astype(np.int8)
+    dosage[x[:30]] = helpers.with_missing(dosage[x[:30]], 0.03, rng)
+    covariates = np.round(rng.normal(size=(n, 3)) * [1, 3, 0.5] + [0, 10, 0], 6)
+    liability = rng.logistic(size=n) + 0.5 * covariates[:, 0] + 0.5 * dosage[:1].clip(0).sum(axis=0)
+    liability += 0.6 * sex
+    common = (liability > np.quantile(liability, 0.55)) + 1.0
+    rare = (liability > np.quantile(liability, 0.96)) + 1.0
+    common[rng.random(n) < 0.05] = np.nan
+    covariates[rng.random(n) < 0.02, 1] = np.nan
+    ds = helpers.cohort(dosage, contigs=("1", "X"), contig=(np.arange(m) >= 200).astype(int))
+    helpers.write_bed(ds, folder / "x")
+    fam = pd.read_csv(folder / "x.fam", sep=r"\s+", header=None)
+    fam[4] = sex
+    fam.to_csv(folder / "x.fam", sep="\t", header=False, index=False)
+    write_tables(folder, ds["sample_id"].values, {"common": common, "rare": rare, "q": liability}, covariates)
+    return folder, {"common": common - 1, "rare": rare - 1, "q": liability}, covariates
+
+
+def theirs_of(work, plink2, trait: str, *modifiers: str, ending: str) -> pd.DataFrame:
+    folder = work[0]
+    out = plink2(
+        "--bfile", folder / "x", "--pheno", folder / "y.tsv", "--covar", folder / "c.tsv",
+        "--pheno-name", trait, "--glm", "hide-covar", "omit-ref", *modifiers, "cols=+a1freq",
+        out=folder / f"t{len(modifiers)}{trait}",
+    )  # fmt: skip
+    return pd.read_csv(helpers.suffixed(out, f".{trait}.{ending}"), sep="\t")
+
+
+def ours_of(work, trait: str, **settings) -> tuple[xr.Dataset, Fits]:
+    folder, traits, covariates = work
+    ds = open_plink(folder / "x")
+    found = gwas(ds, [Trait.of(trait, traits[trait])], covariates, GWAS(**settings))[0]
+    assert len(found.variants) == ds.sizes["variants"]
+    return ds, found.fits
+
+
+def compare(theirs: pd.DataFrame, fits: Fits, *, off: float | None = None) -> int:
+    """Assert equality where PLINK 2 has a result; return how many are without one."""
+    refused = (theirs["ERRCODE"] != ".").to_numpy()
+    code = np.array(CODES)[fits.code]
+    assert (refused == (code != "ok")).all()
+    assert (theirs["OBS_CT"] == fits.called).all()
+    ok = ~refused
+    is_logistic = "OR" in theirs
+    pairs = {"A1_FREQ": fits.frequency, "T_STAT": fits.statistic, "Z_STAT": fits.statistic, "BETA": fits.beta,
+             "OR": np.exp(fits.beta), "SE": fits.se, "LOG(OR)_SE": fits.se}  # fmt: skip
+    for name, values in pairs.items():
+        if name not in theirs:
+            continue
+        printed = theirs[name].to_numpy()[ok]
+        if off is None or not is_logistic:
+            assert as_printed(values[ok], printed).all(), name
+        else:
+            np.testing.assert_allclose(values[ok], printed, rtol=off, atol=off)
+    return int(refused.sum())
+
+
+@pytest.mark.oracle
+def test_linear__equals_plink2_also_on_x(work, plink2):
+    theirs = theirs_of(work, plink2, "q", ending="glm.linear")
+    _, fits = ours_of(work, "q")
+    assert compare(theirs, fits) == 2
+    assert (fits.method == METHODS.index("linear")).all()
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("trait", ["common", "rare"])
+def test_wald__equals_plink2_and_falls_back_to_firth_where_it_does(work, plink2, trait):
+    theirs = theirs_of(work, plink2, trait, ending="glm.logistic.hybrid")
+    _, fits = ours_of(work, trait, test="wald")
+    # its single precision ends where a step is below 1e-4
+    assert compare(theirs, fits, off=2e-3) == 2
+    is_firth = fits.method == METHODS.index("firth")
+    assert ((theirs["FIRTH?"] == "Y").to_numpy() == is_firth)[fits.code == 0].all()
+    assert is_firth.sum() >= (20 if trait == "rare" else 1)
+
+
+@pytest.mark.oracle
+def test_firth__equals_plink2(work, plink2):
+    theirs = theirs_of(work, plink2, "rare", "firth", ending="glm.firth")
+    _, fits = ours_of(work, "rare", test="firth")
+    assert compare(theirs, fits, off=2e-3) == 2
+
+
+@pytest.mark.oracle
+def test_score__is_close_to_plink2s_wald_and_equal_where_it_is_made_again(work, plink2):
+    theirs = theirs_of(work, plink2, "common", ending="glm.logistic.hybrid")
+    _, fits = ours_of(work, "common", refine_p=0.05)
+    common = (theirs["A1_FREQ"].between(0.05, 0.95) & (theirs["ERRCODE"] == ".")).to_numpy()
+    again = common & (fits.method == METHODS.index("wald"))
+    np.testing.assert_allclose(fits.statistic[again], theirs["Z_STAT"][again], atol=2e-3)
+    assert 5 < again.sum() < 60
+    rest = common & (fits.method == METHODS.index("score"))
+    # Wald and score differ by the third order of the effect: |z| < 2 here
+    np.testing.assert_allclose(fits.statistic[rest], theirs["Z_STAT"][rest], atol=0.02)
+
+
+@pytest.mark.oracle
+@pytest.mark.real_data
+def test_linear__finds_genesis_order_of_hits(real_data):
+    """GENESIS's mixed model, and least squares with seven components, on 1,040 people of 1000 Genomes."""
+    folder = real_data / "kg_sisg"
+    theirs = pd.read_csv(folder / "genesis_assoc_chr1_trait_1.tsv.gz", sep="\t")
+    ds = open_plink(folder / "chr1")
+    table = pd.read_csv(folder / "pheno_pop.tsv", sep="\t").set_index("sample.id").loc[ds["sample_id"].values]
+    pcs = pd.read_csv(folder / "pcs.tsv", sep="\t").set_index("sample.id").loc[ds["sample_id"].values]
+    rows = np.flatnonzero(np.isin(ds["variant_position"].values, theirs["pos"]))
+    part = select(ds, rows)
+    covariates = pcs[[f"PC{k}" for k in range(1, 8)]].to_numpy()
+    found = gwas(part, [Trait.of("trait_1", table["trait_1"].to_numpy())], covariates)[0]
+    ours = pd.Series(-found.fits.log10_p, part["variant_position"].values[found.variants])
+    ours = ours[~ours.index.duplicated()].dropna()
+    score = -np.log10(theirs.drop_duplicates("pos").set_index("pos")["Score.pval"])
+    both = ours.index.intersection(score.dropna().index)
+    assert len(both) > 20_000
+    assert np.corrcoef(ours[both], score[both])[0, 1] > 0.99
+    assert ours.idxmax() == score.idxmax() == 212_956_321
+    assert len(set(ours.nlargest(20).index) & set(score.nlargest(20).index)) >= 15
