@@ -22,7 +22,7 @@ _BATCH_BYTES = 256 * 2**20  # codes that a task holds of one batch while a store
 _BLOCK_BYTES = 2**24  # blocks that are read and counted, and their copies
 _KING_BYTES = 75 * 2**20  # a task of `king`, whatever the cohort
 _CSV_BLOCK = 2**24  # genotypes that a task formats
-_BED_BLOCK = 2**26  # genotypes that a task packs for a .bed file
+_EXPORT_BLOCK = 2**24  # genotypes that a task makes the bytes of other formats of
 _PUBLIC_CHUNK = 1000  # variants of a released store's chunk
 _EXACT_SAMPLES, _EXACT_VARIANTS = 4000, 8192
 _STRIP = 1024  # rows of a Gram matrix that a task makes
@@ -219,14 +219,16 @@ class _Costs:
 
     def release(self) -> StagePlan:
         people = self.made + self.family
-        lines, rows = max(1, _CSV_BLOCK // self.m), max(1, _BED_BLOCK // max(1, self.made))
+        lines, rows = max(1, _CSV_BLOCK // self.m), max(1, _EXPORT_BLOCK // max(1, self.made))
+        formats = len(self.config.release.formats)
         tasks = -(-self.made // lines) - (-self.family // lines)
-        tasks += -(-self.m // rows) - (-self.m // _PUBLIC_CHUNK) + self.tiles
-        written = 2 * people * self.m + 2 * self.disk(self.made)
+        tasks += -(-self.m // rows) - (-self.m // _PUBLIC_CHUNK) + (formats + 1) * self.tiles  # to check
+        written = 2 * people * self.m + formats * self.disk(self.made)
         memory = (
             self.slots + self.waiting
         ) * 4 * _CSV_BLOCK + 2 * self.slots * 4 * TILE_VARIANTS * self.made // 2
-        return self.stage("release", tasks, 3 * self.disk(people), written, memory)
+        memory += self.slots * 4 * _EXPORT_BLOCK
+        return self.stage("release", tasks, (3 + formats) * self.disk(people), written, memory)
 
 
 def king_tasks(people: int, variants: int) -> int:
