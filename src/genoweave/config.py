@@ -86,6 +86,9 @@ class Release(OptionalStage):
         description="csv (the five files), and the synthetic cohort as plink (PLINK 1), pgen (PLINK 2), vcf "
         "(.vcf.gz), bcf, bgen, vcz (VCF Zarr)",
     )
+    csv: Literal["csv", "csv.gz", "csv.zst"] = Field(
+        "csv", description="ending of the five files: plain text, gzip or zstd"
+    )
 
 
 class Storage(Parameters):

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pytest
 
 import genoweave
 from genoweave.io.consistency import contents
@@ -30,3 +32,21 @@ def test_release__every_format_holds_the_same(cohort: Cohort, copied: Path) -> N
     pd.testing.assert_frame_equal(
         truth, pd.read_csv(folder / "truth/causal_variants.tsv", sep="\t"), check_dtype=False, rtol=1e-9
     )
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("csv.gz", "gzip"), ("csv.zst", "zstd")])
+def test_release__the_five_files_compressed_hold_the_same(
+    cohort: Cohort, finished: Path, copied: Path, ending: str, codec: str
+) -> None:
+    settings = values(cohort)
+    settings["release"] |= {"formats": ["csv"], "csv": ending}
+    folder = run(settings, copied, quiet=True) / "release"
+    plain = sorted((finished / "release").glob("*.csv"))
+    assert len(plain) == 5
+    assert not list(folder.glob("*.csv"))
+    for file in plain:
+        packed = folder / file.name.replace(".csv", f".{ending}")
+        with pa.input_stream(str(packed), compression=codec) as data:
+            found = pd.read_csv(data, dtype=str, keep_default_na=False)
+        assert found.equals(pd.read_csv(file, dtype=str, keep_default_na=False)), file.name
+        assert f"`{packed.name}`" in (folder / "README.md").read_text()

@@ -130,12 +130,17 @@ def _compressed(data: bytes, suffix: str) -> bytes:
     return data
 
 
+def _write_text(path: Path, text: str) -> None:
+    """Write a whole table, compressed as its name says."""
+    write_atomic(path, _compressed(text.encode(), path.suffix))
+
+
 def write_phenotype_csv(ds: xr.Dataset, trait: xr.Dataset, path: Path) -> None:
     """Write SampleID, PhenotypeCondition (0 or 1)."""
     table = pd.DataFrame(
         {"SampleID": ds["sample_id"].values, "PhenotypeCondition": trait["sample_case"].values}
     )
-    write_atomic(path, table.to_csv(index=False))
+    _write_text(path, table.to_csv(index=False))
 
 
 def write_watermark_csv(ds: xr.Dataset, marks: xr.Dataset, path: Path) -> None:
@@ -147,7 +152,7 @@ def write_watermark_csv(ds: xr.Dataset, marks: xr.Dataset, path: Path) -> None:
         for i, g in zip(ds["sample_id"].values, genotype.T.tolist(), strict=True)
     )
     last = ",".join(["p-value", *(decimal_p(x) for x in marks["watermark_log10_p"].values)])
-    write_atomic(path, "\n".join([head, *rows, last]) + "\n")
+    _write_text(path, "\n".join([head, *rows, last]) + "\n")
 
 
 def decimal_p(log10_p: float) -> str:
@@ -171,7 +176,7 @@ def write_kinship_csv(listed: pd.DataFrame, path: Path) -> None:
             "Kinship_Coefficient": [f"{x:.6f}" if np.isfinite(x) else "NA" for x in listed["kinship"]],
         }
     ).sort_values(["SampleID", "AncestorID"])
-    write_atomic(path, table.to_csv(index=False))
+    _write_text(path, table.to_csv(index=False))
 
 
 def variants_table(ds: xr.Dataset, columns: NDArray[Any]) -> pd.DataFrame:

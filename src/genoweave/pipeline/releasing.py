@@ -81,7 +81,7 @@ def _cohort(run: Context) -> xr.Dataset:
 def _write_cohort(run: Context, ds: xr.Dataset, folder: Path) -> None:
     """Write the synthetic cohort in every format, and compare what was written with it."""
     name, formats = run.config.release.name, run.config.release.formats
-    places = {"csv": folder / f"{name}_snp.csv"}
+    places = {"csv": folder / f"{name}_snp.{run.config.release.csv}"}
     outputs = [
         exports.Output(form, (places[form],)) if form in places else exports.place(form, folder / name)
         for form in formats
@@ -95,17 +95,17 @@ def _write_cohort(run: Context, ds: xr.Dataset, folder: Path) -> None:
 
 def _write_tables(run: Context, columns: Any, prefix: Path) -> None:
     """Write the other four of the five files, those of stages that were left out excepted."""
-    ds = _cohort(run)
+    ds, ending = _cohort(run), run.config.release.csv
     if run.config.phenotype.enabled:
-        files.write_phenotype_csv(ds, run.open("phenotype.zarr"), Path(f"{prefix}_phenotype.csv"))
+        files.write_phenotype_csv(ds, run.open("phenotype.zarr"), Path(f"{prefix}_phenotype.{ending}"))
     if run.config.watermark.enabled:
-        files.write_watermark_csv(ds, run.open("watermark.zarr"), Path(f"{prefix}_watermark_snp.csv"))
+        files.write_watermark_csv(ds, run.open("watermark.zarr"), Path(f"{prefix}_watermark_snp.{ending}"))
     if not run.config.relatives.enabled:
         return
     if run.config.kinship.enabled:
         listed = run.read_table("kinship_listed.parquet")
-        files.write_kinship_csv(listed, Path(f"{prefix}_kinship_relatedness.csv"))
-    relatives = Path(f"{prefix}_relative_snps.csv")
+        files.write_kinship_csv(listed, Path(f"{prefix}_kinship_relatedness.{ending}"))
+    relatives = Path(f"{prefix}_relative_snps.{ending}")
     if not relatives.exists():
         people = run.open("relatives.vcz")
         files.write_genotype_csv(people, relatives, columns, run.token, with_ancestry=False)
@@ -215,6 +215,7 @@ def first_page(run: Context, ds: xr.Dataset) -> str:
     # the page is Markdown, not HTML; names of groups are the only text that a user gives
     return jinja2.Template(text, keep_trailing_newline=True).render(
         name=run.config.release.name,
+        csv=run.config.release.csv,
         guarantee=channel.guarantee,
         statement=channel.statement,
         mechanism=channel.name,

@@ -276,7 +276,8 @@ def _size_of(entry: Path) -> int:
 
 
 def _describe(name: str) -> str | None:
-    return next((words for end, words in _RELEASE_FILES.items() if name.endswith(end)), None)
+    plain = name.removesuffix(".gz").removesuffix(".zst")
+    return next((words for end, words in _RELEASE_FILES.items() if plain.endswith(end)), None)
 
 
 def _float(value: object) -> float:
