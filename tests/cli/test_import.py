@@ -162,3 +162,27 @@ def test_import__dosages_are_kept(call: Call, cohort: Cohort, files: dict[str, P
         assert ds["call_dosage"].dtype == np.float32
         wanted = np.where(dosage == -127, np.nan, dosage)
         np.testing.assert_allclose(ds["call_dosage"].values, wanted, atol=0.01)
+
+
+@pytest.mark.parametrize("style", ["plink2", "plink1", "regenie"])
+def test_export__tables_come_back_as_they_went(
+    call: Call, cohort: Cohort, tmp_path: Path, style: str
+) -> None:
+    ids = list(cohort.sample_ids)
+    n = len(ids)
+    traits = pd.DataFrame({"#IID": ids, "height": 1.5 * np.arange(n), "ill": 1 + np.arange(n) % 2})
+    traits.to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+    covariates = pd.DataFrame({"#IID": ids, "age": np.arange(n) % 50, "centre": ["x", "y"] * (n // 2)})
+    covariates.to_csv(tmp_path / "c.tsv", sep="\t", index=False)
+    tables = ("--pheno", tmp_path / "p.tsv", "--covar", tmp_path / "c.tsv")
+    assert call("import", cohort.prefix, tmp_path / "one.vcz", *tables).code == 0
+    answer = call("export", tmp_path / "one.vcz", "--to", "pgen", "--tables", style, "--out", tmp_path / "x")
+    assert answer.code == 0, answer.err
+    assert f"wrote {tmp_path / 'x.covar'}" in answer.out
+    again = ("--pheno", tmp_path / "x.pheno", "--covar", tmp_path / "x.covar")
+    assert call("import", tmp_path / "x", tmp_path / "two.vcz", *again).code == 0
+    one, two = genoweave.open(tmp_path / "one.vcz"), genoweave.open(tmp_path / "two.vcz")
+    assert list(two["trait_id"].values) == ["height", "ill"]
+    assert list(two["covariate_id"].values) == ["age", "centre=y"]
+    for name in ("sample_trait", "sample_covariate"):
+        np.testing.assert_array_equal(one[name].values, two[name].values)

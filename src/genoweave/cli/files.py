@@ -8,8 +8,9 @@ import click
 
 from genoweave.cli.options import Common, argument, arguments, option
 from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN
-from genoweave.cohorts import FORMATS, import_cohort
+from genoweave.cohorts import FORMATS, import_cohort, open_cohort
 from genoweave.cohorts import export as write_export
+from genoweave.io.phenotype_files import STYLES, write_tables
 from genoweave.io.reading import Reading
 from genoweave.io.tables.joining import Tables
 
@@ -76,12 +77,15 @@ def _formats(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> l
         help="file to write; with several formats a prefix",
     ),
     option("--check/--no-check", default=True, help="read what was written again, and compare"),
+    option("--tables", type=click.Choice(STYLES), help="also OUT.pheno and OUT.covar in this program's form"),
     flags=(Reading,),
 )
-def export(cohort: str, to: list[str], out: Path, check: bool, common: Common) -> None:
+def export(cohort: str, to: list[str], out: Path, check: bool, tables: str | None, common: Common) -> None:
     """Write COHORT for other tools: VCF Zarr, PLINK 1 or 2, VCF, BCF, BGEN, CSV; goes on if killed."""
     reading = common.parameters(Reading, "input")
     with common.work("export"):
         written = write_export(cohort, to, out, check=check, reading=reading)
+        if tables is not None:
+            written += write_tables(open_cohort(cohort, reading), out, tables)
     for path in written:
         common.say(f"wrote {path}")

@@ -73,6 +73,45 @@ def write_covariates(
     _write(ds, path, style, chosen, text_for=("plink2", "regenie"), is_phenotype=False)
 
 
+def write_tables(ds: xr.Dataset, prefix: Path, style: str = "plink2") -> list[Path]:
+    """Write PREFIX.pheno and PREFIX.covar with all phenotypes and covariates that a cohort has.
+
+    Those are ``sample_case``, ``sample_phenotype`` and the columns of ``sample_trait``; the columns of
+    ``sample_covariate``. A file without a column is not written.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    ConfigError, DataError, StoreError
+        As `write_phenotypes`.
+    """
+    columns = {name.removeprefix("sample_"): name for name in _PHENOTYPES[:2] if name in ds}
+    ds, traits = _columns_of(ds, "trait")
+    written = []
+    if columns | traits:
+        written.append(Path(f"{prefix}.pheno"))
+        write_phenotypes(ds, written[-1], style, columns | traits)
+    ds, covariates = _columns_of(ds, "covariate")
+    if covariates:
+        written.append(Path(f"{prefix}.covar"))
+        write_covariates(ds, written[-1], style, covariates)
+    return written
+
+
+def _columns_of(ds: xr.Dataset, kind: str) -> tuple[xr.Dataset, dict[str, str]]:
+    """Give each column of a matrix of samples a variable; return them by their names in a file."""
+    if f"sample_{kind}" not in ds:
+        return ds, {}
+    values = np.asarray(ds[f"sample_{kind}"].values)
+    names = [str(name) for name in ds[f"{kind}_id"].values]
+    single = {f"{kind}_{k}": ("samples", values[:, k]) for k in range(len(names))}
+    return ds.assign(single), {name: f"{kind}_{k}" for k, name in enumerate(names)}
+
+
 def write_truth(table: pd.DataFrame, path: Path) -> None:
     """Write a truth table by its suffix: .tsv, .tsv.gz or .parquet.
 
