@@ -186,3 +186,11 @@ def test_export__tables_come_back_as_they_went(
     assert list(two["covariate_id"].values) == ["age", "centre=y"]
     for name in ("sample_trait", "sample_covariate"):
         np.testing.assert_array_equal(one[name].values, two[name].values)
+
+
+def test_import__what_is_made_of_one_is_not_taken_for_it(call: Call, cohort: Cohort, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.vcz", tmp_path / "two.vcz"
+    assert call("import", cohort.prefix, one).code == 0
+    assert call("qc", one, "--out", two).code == 0
+    assert call("import", cohort.prefix, two).code == 0
+    assert contents(genoweave.open(two)) == contents(genoweave.open(one))

@@ -87,8 +87,12 @@ def _reason(error: Exception) -> str:
 
 
 def _attributes(group: Any) -> dict[str, Any]:
-    """Return the store's attributes, counts of the import only if they are counts."""
+    """Return the store's attributes, counts of the import only if they are counts.
+
+    The fingerprint of an import's source stays with that store: what is made of it is not the import.
+    """
     attrs = dict(group.attrs)
+    attrs.pop("source_fingerprint", None)
     counts = attrs.get("import_counts", {})
     if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
         del attrs["import_counts"]

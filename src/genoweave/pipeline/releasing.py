@@ -43,7 +43,7 @@ def release(run: Context) -> dict[str, Any]:
     columns = files.variant_columns(ds)
     _write_cohort(run, ds, building)
     if "csv" in run.config.release.formats:
-        _write_tables(run, columns, building / run.config.release.name)
+        _write_tables(run, ds, columns, building / run.config.release.name)
     _write_truth(run, ds, columns, building / "truth")
     files.write_tsv(files.variants_table(ds, columns), building / "variants.tsv")
     write_atomic(building / "README.md", first_page(run, ds))
@@ -93,9 +93,9 @@ def _write_cohort(run: Context, ds: xr.Dataset, folder: Path) -> None:
         write_phenotypes(ds, folder / f"{name}.regenie.pheno", "regenie", ["sample_case"])
 
 
-def _write_tables(run: Context, columns: Any, prefix: Path) -> None:
+def _write_tables(run: Context, ds: xr.Dataset, columns: Any, prefix: Path) -> None:
     """Write the other four of the five files, those of stages that were left out excepted."""
-    ds, ending = _cohort(run), run.config.release.csv
+    ending = run.config.release.csv
     if run.config.phenotype.enabled:
         files.write_phenotype_csv(ds, run.open("phenotype.zarr"), Path(f"{prefix}_phenotype.{ending}"))
     if run.config.watermark.enabled:
