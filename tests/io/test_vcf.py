@@ -3,9 +3,7 @@ from __future__ import annotations
 import gzip
 import pickle
 import random
-import shutil
 import struct
-import subprocess
 import time
 import zlib
 from pathlib import Path
@@ -82,20 +80,6 @@ def same(a: xr.Dataset, b: xr.Dataset) -> bool:
     return set(a.variables) == set(b.variables) and all(
         np.array_equal(a[name].values, b[name].values) for name in a.variables
     )
-
-
-@pytest.fixture(scope="session")
-def bcftools():
-    path = shutil.which("bcftools")
-    if path is None:
-        pytest.skip("bcftools is not installed")
-
-    def run(*arguments: object) -> bytes:
-        done = subprocess.run([path, *map(str, arguments)], capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout
-
-    return run
 
 
 ALLELES = st.sampled_from(["0", "1", "2", ".", "12"])

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +21,6 @@ from genoweave.io.vcf.bgzf import END_BLOCK, compress
 from genoweave.io.vcf.writing import KINDS, write_vcf
 
 INDEX = {"vcf.gz": ".tbi", "bcf": ".csi"}
-
-
-@pytest.fixture(scope="session")
-def bcftools():
-    path = shutil.which("bcftools")
-    if path is None:
-        pytest.skip("bcftools is not installed")
-
-    def run(*arguments: object) -> bytes:
-        done = subprocess.run([path, *map(str, arguments)], capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout
-
-    return run
 
 
 def small(n_variants: int = 20, n_samples: int = 7, *, phased: bool = True, seed: int = 3) -> xr.Dataset:
