@@ -539,3 +539,19 @@ def test_read_pedigree__of_hail(real_data, name):
     message = "repeat a person" if name == "duplicate_id.fam" else "the father is female"
     with pytest.raises(DataError, match=message):
         read_pedigree(real_data / "odd" / "hail" / name)
+
+
+@pytest.mark.parametrize("separator", ["\t", ",", " "])
+@pytest.mark.parametrize("spoil", [("\n", "\r\n"), ("s7777", "\n\ns7777"), ("s7777", "süß")])
+def test_read_covariates__in_blocks_and_by_line_are_the_same(tmp_path, separator, spoil):
+    values = np.random.default_rng(1).normal(size=(20_000, 3)).round(9)
+    lines = [separator.join([f"s{k}", *map(repr, map(float, row))]) for k, row in enumerate(values)]
+    lines[100] = separator.join(["s100", "NA", "nan", "-9"])
+    text = "\n".join([separator.join(["IID", "COV1", "COV2", "COV3"]), *lines]) + "\n"
+    plain, other = tmp_path / "plain.txt", tmp_path / "other.txt"
+    plain.write_text(text)
+    other.write_text(text.replace(*spoil), newline="")
+    values[100] = np.nan
+    for found in (read_covariates(plain), read_covariates(other)):
+        assert np.array_equal(found.to_numpy(), values, equal_nan=True)
+    assert (read_covariates(plain).index != found.index).sum() == (spoil[1] == "süß")

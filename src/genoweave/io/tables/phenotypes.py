@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +204,18 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def _numbers(cells: NDArray[Any]) -> NDArray[np.float64]:
+    """Return `_number` of each cell; at once where all are numbers."""
+    if "_" not in "".join(cells):
+        with suppress(ValueError):
+            return cells.astype(np.float64)
+    return np.array([_number(cell) for cell in cells], np.float64)
+
+
 def _convert(path: Path, table: pd.DataFrame, column: int, *, is_plink: bool, may_mix: bool) -> NDArray[Any]:
     """Return a column as float64 or, where nothing in it is a number, as text."""
-    cells = [cell.strip() for cell in table.iloc[:, column]]
-    numbers = np.array([_number(cell) for cell in cells], np.float64)
+    cells = table.iloc[:, column].to_numpy(object)
+    numbers = _numbers(cells)
     name = table.columns[column]
     infinite = np.flatnonzero(np.isinf(numbers))
     if len(infinite):
@@ -214,7 +223,8 @@ def _convert(path: Path, table: pd.DataFrame, column: int, *, is_plink: bool, ma
             f"{place(path, table, infinite[0])}: column {shown(name)} is infinite here; write NA where there "
             "is no value"
         )
-    is_text = np.isnan(numbers) & np.array([not _is_missing(cell) for cell in cells], bool)
+    is_text = np.isnan(numbers)
+    is_text[is_text] = [not _is_missing(cell.strip()) for cell in cells[is_text]]
     if not is_text.any():
         return np.where(numbers == MISSING_CODE, np.nan, numbers) if is_plink else numbers
     is_code = is_plink & (numbers == MISSING_CODE)
@@ -226,4 +236,4 @@ def _convert(path: Path, table: pd.DataFrame, column: int, *, is_plink: bool, ma
             f"{table.index.name} {table.index[numeric[0]]}; mend it, write NA if it is missing, or name the "
             "columns to read"
         )
-    return np.array(["" if _is_missing(cell) else cell for cell in cells], object)
+    return np.array(["" if _is_missing(cell) else cell for cell in map(str.strip, cells)], object)
