@@ -21,6 +21,8 @@ import psutil
 
 _INTERVAL = 0.05  # seconds between two looks at the memory
 _LOOKS_PER_DISK = 40
+# Programs in Python may keep their bytecode, as installed ones do; else each start compiles it, 0.2 s.
+_LIKE_INSTALLED = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ def run(
         start = time.perf_counter()
         try:
             process = subprocess.Popen(
-                command, stdout=text, stderr=subprocess.STDOUT, env=os.environ | dict(variables or {})
+                command,
+                stdout=text,
+                stderr=subprocess.STDOUT,
+                env=os.environ | _LIKE_INSTALLED | dict(variables or {}),
             )
         except OSError as error:
             raise CommandError(f"{command[0]}: {error}") from error

@@ -40,11 +40,11 @@ def eigenvalues(path: Path) -> NDArray[np.float64]:
 
 
 def glm(path: Path) -> pd.Series:
-    """Return the t statistics of a table of regressions, by variant id; covariates' own rows are dropped."""
+    """Return the t or z statistics of regressions by variant id; covariates' own rows are dropped."""
     table = pd.read_csv(path, sep="\t", dtype={"ID": str})
     if "TEST" in table:
         table = table[table["TEST"] == "ADD"]
-    t = table["T_STAT"].to_numpy(float)
+    t = table["T_STAT" if "T_STAT" in table else "Z_STAT"].to_numpy(float)
     flipped = table["A1"].to_numpy() != table["ALT"].to_numpy() if {"A1", "ALT"} <= set(table) else False
     return pd.Series(np.where(flipped, -t, t), index=table["ID"])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import association
 import numpy as np
-import pandas as pd
 from lab import GIB, Entry, Lab, Row, Target, facts, ratio
 from measuring import Measured
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from outputs import (
     both,
     column,
     eigenvalues,
-    glm,
     kin0,
     same_names,
     same_numbers,
@@ -24,7 +23,6 @@ from outputs import (
 )
 
 _QC = ("--mind", 0.05, "--geno", 0.05, "--hwe", 1e-6, "--maf", 0.01)
-_COVARIATES = 10
 Numbers = NDArray[np.float64]
 
 
@@ -210,39 +208,6 @@ def only(measured: Measured) -> Measured:
     return Measured(told["wall"], told["cpu"], measured.peak_bytes, measured.output)
 
 
-def linear(lab: Lab) -> Row:
-    """Linear regression of one trait on every variant of E with ten covariates."""
-    prefix = lab.prefix("E")
-    traits, covariates = _trait_tables(lab, prefix)
-    out = lab.out("E.linear.tsv")
-    script = Path(__file__).parent / "linear_gwas.py"
-    ours = entry(lab, "genoweave linear", "E", lab.script(script, prefix, traits, covariates, out))
-    theirs = entry(
-        lab, "plink2 --glm", "E",
-        lab.plink2("--bfile", prefix, "--glm", "hide-covar", "omit-ref", "--pheno", traits, "--covar",
-                   covariates, "--out", lab.out("E.plink2")),
-    )  # fmt: skip
-    row = Row("linear regression", [ours, theirs], cpu_ratio(ours, theirs, 15, 20))
-    if not theirs.absent:
-        row.checks = [same_numbers("t statistics", glm(out), glm(lab.out("E.plink2.trait.glm.linear")), 1e-3)]
-        row.notes.append("PLINK 2 prints six digits")
-    return row
-
-
-def _trait_tables(lab: Lab, prefix: Path) -> tuple[Path, Path]:
-    """Write a trait and ten covariates in PLINK's form."""
-    ids = column(Path(f"{prefix}.fam"), 1)
-    rng = np.random.default_rng(1)
-    values = rng.standard_normal((len(ids), _COVARIATES))
-    covariates = pd.DataFrame(values, columns=[f"C{i + 1}" for i in range(_COVARIATES)])
-    trait = pd.DataFrame({"trait": rng.standard_normal(len(ids)) + values[:, 0]})
-    paths = lab.out("traits.tsv"), lab.out("covariates.tsv")
-    for table, path in zip((trait, covariates), paths, strict=True):
-        table.insert(0, "#IID", ids)
-        table.to_csv(path, sep="\t", index=False)
-    return paths
-
-
 def hardy_weinberg(lab: Lab) -> Row:
     """Exact tests of all variants of F in each group and pooled, beside counting them."""
     prefix = lab.prefix("F")
@@ -262,6 +227,8 @@ ROWS: dict[str, Callable[[Lab], Row]] = {
     "pca20": pca_20,
     "king": king,
     "flips": flips,
-    "linear": linear,
+    "linear": association.linear,
+    "logistic": association.logistic,
+    "fits": association.logistic_fits,
     "hwe": hardy_weinberg,
 }

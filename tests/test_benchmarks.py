@@ -85,13 +85,27 @@ def test_against__measures_ours_where_peers_are_absent(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved = tmp_path / "against.csv"
-    arguments = ["--rows", "import,king,flips,hwe", "--small", "--data", str(data), "--save", str(saved)]
+    arguments = [
+        "--rows",
+        "import,king,flips,linear,hwe",
+        "--small",
+        "--data",
+        str(data),
+        "--save",
+        str(saved),
+    ]
     assert module("against").main(arguments) == 0
     shown = capsys.readouterr().out
     assert re.search(r"plink2 --make-king-table +toy +absent", shown)
     assert re.search(r"agrees: 0\.003\d+ of genotypes changed, expected 0\.003700", shown)
     table = pd.read_csv(saved)
-    assert set(table["task"]) == {"import", "KING, all pairs", "flips (kernel only)", "HWE (kernel only)"}
+    assert set(table["task"]) == {
+        "import",
+        "KING, all pairs",
+        "flips (kernel only)",
+        "linear regression",
+        "HWE (kernel only)",
+    }
     ours = table[table["program"].str.startswith("genoweave")]
     assert (ours["cpu_seconds"] >= 0).all()
     assert (ours["peak_gib"] > 0.05).all()
@@ -103,11 +117,16 @@ def test_against__measures_ours_where_peers_are_absent(
 @pytest.mark.slow
 @pytest.mark.usefixtures("plink2")
 def test_against__agrees_with_plink2(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert module("against").main(["--rows", "qc,pca20,king,linear", "--small", "--data", str(data)]) == 0
+    assert (
+        module("against").main(
+            ["--rows", "qc,pca20,king,linear,logistic,fits", "--small", "--data", str(data)]
+        )
+        == 0
+    )
     shown = capsys.readouterr().out
     assert "DIFFERS" not in shown
     assert shown.count("agrees: the same") == 2
-    assert "t statistics, largest difference" in shown
+    assert len(re.findall(r"600 [tz] statistics", shown)) == 4
 
 
 def test_against__unknown_row_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,5 @@
 """Linear regression as PLINK 2's --glm on the same files."""
 
-import importlib.util
-from pathlib import Path
-
 import helpers
 import numpy as np
 import pandas as pd
@@ -69,19 +66,3 @@ def test_linear__equals_plink2_to_the_printed_digits(work, plink2, trait):
     # six digits of p are 2e-6 in its logarithm
     log10_p = np.log10(theirs["P"].to_numpy()[ok])
     np.testing.assert_allclose(fits["variant_log10_p"].values[ok], log10_p, atol=4e-6)
-
-
-def test_benchmark__the_whole_process_writes_the_same_numbers(work, tmp_path):
-    folder, traits, covariates = work
-    place = Path(__file__).parents[2] / "benchmarks" / "linear_gwas.py"
-    spec = importlib.util.spec_from_file_location("linear_gwas", place)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    tables = [str(folder / name) for name in ("x", "y.tsv", "c.tsv")]
-    assert script.main([*tables, str(tmp_path / "out.tsv")]) == 0
-    table = pd.read_csv(tmp_path / "out.tsv", sep="\t")
-    fits = linear(open_plink(folder / "x"), traits, covariates)
-    for k in (0, 1):
-        part = table[table["TRAIT"] == f"y{k}"]
-        np.testing.assert_allclose(part["T_STAT"], fits["variant_t"].values[:, k], rtol=1e-8)
-        assert (part["OBS_CT"] == fits["variant_n_called"].values[:, k]).all()
