@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.stats import beta as beta_distribution
 
@@ -52,16 +54,37 @@ def manhattan_figure(
         axes.scatter(x, y, s=5, color=_COLOURS[k % 2], linewidths=0, rasterized=True, label=plain(name))
     for level, style in ((GENOME_WIDE, "--"), (SUGGESTIVE, ":")):
         axes.axhline(level, color=GREY, lw=1, ls=style, zorder=0)
+    pad = 0.01 * max(place.max(), 1.0)
+    axes.set_xlim(-pad, place.max() + pad)
+    axes.set_ylim(0, max(float(height.max()), GENOME_WIDE) * 1.07)
+    axes.set(ylabel=r"$-\log_{10} p$", title=plain(title, 80))
+    if len(names) == 1:
+        _label_positions(axes, names[0][0], np.asarray(position)[known].min())
+    else:
+        _label_chromosomes(axes, names, place)
+    return figure
+
+
+def _label_positions(axes: Axes, name: str, first: int) -> None:
+    """Tick megabases; the axis begins at the first variant."""
+    axes.xaxis.set_major_formatter(lambda x, _: f"{(x + first) / 1e6:g}")
+    low, high = axes.get_xlim()
+    megabases = np.asarray(MaxNLocator(9).tick_values((low + first) / 1e6, (high + first) / 1e6))
+    ticks = megabases * 1e6 - first
+    axes.set_xticks(ticks[(low <= ticks) & (ticks <= high)])
+    axes.set_xlabel(f"position on chromosome {plain(name, 12)} (Mb)")
+
+
+def _label_chromosomes(
+    axes: Axes, names: Sequence[tuple[str, NDArray[np.int64]]], place: NDArray[np.float64]
+) -> None:
+    """Name each chromosome below its middle."""
     middles = [(place[rows].min() + place[rows].max()) / 2 for _, rows in names]
     every = 1 if len(names) <= 24 else -(-len(names) // 24)
     labels = [plain(name, 6) if k % every == 0 else "" for k, (name, _) in enumerate(names)]
     axes.set_xticks(middles, labels, rotation=0 if len(names) <= 12 else 90)
     axes.tick_params(axis="x", length=0)
-    pad = 0.01 * max(place.max(), 1.0)
-    axes.set_xlim(-pad, place.max() + pad)
-    axes.set_ylim(0, max(float(height.max()), GENOME_WIDE) * 1.07)
-    axes.set(xlabel="chromosome", ylabel=r"$-\log_{10} p$", title=plain(title, 80))
-    return figure
+    axes.set_xlabel("chromosome")
 
 
 @styled
