@@ -14,6 +14,7 @@ from genoweave.execution import memory_bytes
 from genoweave.io.reading import Reading
 from genoweave.methods.ancestry import Ancestry
 from genoweave.methods.evaluation import Evaluation
+from genoweave.methods.gwas.parameters import GWAS
 from genoweave.methods.kinship import Kinship
 from genoweave.methods.pca import PCA
 from genoweave.methods.phenotype import Phenotype
@@ -73,6 +74,10 @@ class RunKinship(Kinship, OptionalStage):
     """The kinship table of a run."""
 
 
+class CommandGWAS(GWAS):
+    """Association tests: defaults of the command `genoweave gwas`; a run has no such stage."""
+
+
 class Release(OptionalStage):
     """What is written for others."""
 
@@ -121,6 +126,7 @@ class RunConfig(Parameters):
     watermark: RunWatermark = RunWatermark()
     relatives: Relatives = Relatives()
     kinship: RunKinship = RunKinship()
+    gwas: CommandGWAS = CommandGWAS()
     evaluation: Evaluation = Evaluation()
     release: Release = Release()
     storage: Storage = Storage()
@@ -157,6 +163,23 @@ class RunConfig(Parameters):
         if self.cluster.memory_limit is not None:
             memory_bytes(self.cluster.memory_limit)
         return self
+
+    def require_one_status(self) -> None:
+        """Refuse traits that the files of a release have no place for: they hold one status, of everybody.
+
+        Raises
+        ------
+        ConfigError
+            If the phenotype is of several traits, quantitative, or of a part of the samples.
+        """
+        trait = self.phenotype
+        ascertained = (trait.n_cases, trait.n_controls, trait.controls_per_case) != (None, None, None)
+        quantitative = "none" in (trait.status_by_trait or (trait.status,))
+        if trait.enabled and (trait.traits > 1 or quantitative or ascertained):
+            raise ConfigError(
+                "[phenotype] of a run makes one case/control trait of all samples; leave out traits, "
+                'status = "none", n_cases, n_controls and controls_per_case, or use: genoweave phenotype'
+            )
 
 
 SECTIONS: tuple[str, ...] = tuple(name for name in RunConfig.model_fields if name != "seed")
@@ -288,4 +311,9 @@ def _toml(value: Any) -> str:
         return repr(value)
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_none=True)
+    if isinstance(value, dict):
+        pairs = (f"{_toml(str(key))} = {_toml(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes are JSON's

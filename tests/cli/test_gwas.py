@@ -160,6 +160,117 @@ def test_gwas__needs_a_trait(call: Call, cohort: Cohort, tmp_path: Path) -> None
     assert "the cohort has no trait; give a table of phenotypes with --pheno" in answer.err
 
 
+def test_gwas__writes_a_line_per_term_of_two_and_says_which_test(
+    call: Call, clean: Path, tables: Path, tmp_path: Path
+) -> None:
+    base = (
+        "gwas",
+        clean,
+        "--pheno",
+        tables / "y.tsv",
+        "--pheno-name",
+        "status,height",
+        "--out",
+        tmp_path / "g",
+    )
+    assert call(*base, "--coding", "genotypic", "--test", "lrt").code == 0
+    linear = read(tmp_path / "g.height.glm.linear")
+    assert list(linear.columns) == [*PLINK2, "BETA", "SE", "T_OR_F_STAT", "P", "ERRCODE"]
+    logistic = read(tmp_path / "g.status.glm.logistic.hybrid")
+    assert list(logistic.columns[-4:]) == ["Z_OR_F_STAT", "P", "ERRCODE", "METHOD"]
+    ids = strings(clean, "variant_id")
+    for table in (linear, logistic):
+        assert list(table["TEST"]) == ["ADD", "DOMDEV", "GENO_2DF"] * len(ids)
+        assert list(table["ID"][::3]) == ids
+        joint = table[(table["TEST"] == "GENO_2DF") & (table["ERRCODE"] == ".")]
+        assert len(joint) > 100
+        assert joint["P"].between(0, 1).all()
+        assert joint["LOG(OR)_SE" if "OR" in table else "SE"].isna().all()
+    # F = 0 has p = 1
+    chi2 = 2 * logistic["Z_OR_F_STAT"][2::3]
+    np.testing.assert_allclose(np.exp(-chi2 / 2), logistic["P"][2::3], rtol=1e-6)
+    assert set(logistic["METHOD"]) <= {"lrt", "firth_lrt", "score"}
+    assert call(*base, "--coding", "dominant", "--format", "regenie").code == 0
+    assert set(pd.read_csv(tmp_path / "g_height.regenie", sep=" ")["TEST"]) == {"DOM"}
+
+
+@pytest.mark.parametrize("form", ["text", "gz", "parquet"])
+def test_gwas__by_ancestry_writes_each_group_and_the_meta_analysis(
+    call: Call, clean: Path, tables: Path, tmp_path: Path, form: str
+) -> None:
+    base = (
+        "gwas",
+        clean,
+        "--pheno",
+        tables / "y.tsv",
+        "--pheno-name",
+        "status,height",
+        "--out",
+        tmp_path / "g",
+    )
+    answer = call(*base, "--by-ancestry", "--random-effects", "--min-cases", "5", "--table", form)
+    assert answer.code == 0
+    assert "Few: status is left out, with <=20 cases and <=20 controls; min_cases is 5" in answer.out
+    summary = read(tmp_path / "g.summary.tsv")
+    groups = sorted(set(strings(clean, "sample_ancestry")) - {"Few"})
+    of_height = list(summary["GROUP"][summary["TRAIT"] == "height"])
+    assert list(summary["GROUP"][summary["TRAIT"] == "status"]) == [*groups, "meta"]
+    assert of_height == [*groups, "meta"]
+    assert "Few: height is left out, with <=20 samples" in answer.out
+    if form == "parquet":
+        meta = pd.read_parquet(tmp_path / "g.height.meta.parquet")
+    else:
+        meta = read(tmp_path / f"g.height.meta.tsv{'.gz' if form == 'gz' else ''}")
+    assert list(meta.columns) == [
+        "#CHROM", "POS", "ID", "REF", "ALT", "A1", "A1_FREQ", "OBS_CT", "STUDIES", "BETA", "SE", "Z_STAT",
+        "LOG10_P", "DIRECTION", "HET_Q", "HET_LOG10_P", "HET_I2", "BETA_RANDOM", "SE_RANDOM",
+        "LOG10_P_RANDOM", "TAU2",
+    ]  # fmt: skip
+    assert list(meta["ID"]) == strings(clean, "variant_id")
+    assert set("".join(meta["DIRECTION"])) <= set("+-?0")
+    if form == "text":
+        tables_of = [read(tmp_path / f"g.{group}.height.glm.linear") for group in of_height[:-1]]
+        beta, se = (np.stack([one[name] for one in tables_of]) for name in ("BETA", "SE"))
+        weight = np.nan_to_num(1 / se**2)
+        expected = (weight * np.nan_to_num(beta)).sum(axis=0) / weight.sum(axis=0)
+        np.testing.assert_allclose(meta["BETA"], expected, rtol=1e-5, atol=1e-6)
+        assert (
+            meta["OBS_CT"] == sum(np.where(b.notna(), t["OBS_CT"], 0) for t in tables_of for b in [t["BETA"]])
+        ).all()
+        assert (tmp_path / "g.height.meta.loci.tsv").exists()
+        assert "meta, height: meta, " in answer.out
+
+
+def test_gwas__mixed_takes_case_control_as_a_number(
+    call: Call, clean: Path, tables: Path, tmp_path: Path
+) -> None:
+    base = (
+        "gwas",
+        clean,
+        "--pheno",
+        tables / "y.tsv",
+        "--pheno-name",
+        "status,height",
+        "--out",
+        tmp_path / "g",
+    )
+    assert call(*base, "--model", "mixed", "--test", "wald", "--no-loco").code == 0
+    table = read(tmp_path / "g.status.glm.mixed")
+    assert list(table.columns) == [*PLINK2, "BETA", "SE", "T_STAT", "P", "ERRCODE"]
+    summary = read(tmp_path / "g.summary.tsv")
+    assert list(summary["MODEL"]) == ["mixed", "mixed"]
+    assert summary["PVE"].between(0, 1).all()
+
+
+def test_gwas__takes_defaults_of_a_configuration_file(
+    call: Call, clean: Path, tables: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text('[gwas]\ncoding = "recessive"\n')
+    base = ("gwas", clean, "--pheno", tables / "y.tsv", "--pheno-name", "height", "--out", tmp_path / "g")
+    assert call(*base, "--config", tmp_path / "c.toml").code == 0
+    assert set(read(tmp_path / "g.height.glm.linear")["TEST"]) == {"REC"}
+
+
 def test_p_text__keeps_any_exponent() -> None:
     log10_p = np.array([np.nan, 0.0, np.log10(0.05), -299.5, -400.2, -12345.0, -400 - 1e-12])
     assert p_text(log10_p) == ["NA", "1", "0.05", "3.1622777e-300", "6.309573e-401", "1e-12345", "1e-400"]

@@ -4,24 +4,30 @@ import numpy as np
 import pytest
 
 from genoweave.kernels.linear import OK
-from genoweave.kernels.logistic import FIRTH, WALD, fit_variants, homozygotes
+from genoweave.kernels.logistic import homozygotes
+from genoweave.kernels.logistic_fits import FIRTH, FIRTH_LRT, LRT, WALD, fit_variants
 
 
 def fit(case, dosages, *, always_firth=False):
     """Fit on an intercept alone."""
+    beta, se, _, code, method = fit_with(case, dosages, FIRTH if always_firth else WALD)
+    return beta, se, code, method
+
+
+def fit_with(case, dosages, test, largest=2):
     n = len(case)
     design = np.zeros((n, 8))
     design[:, 0] = 1
     m = len(dosages)
-    beta, se = np.full(m, np.nan), np.full(m, np.nan)
+    beta, se, statistic = np.full(m, np.nan), np.full(m, np.nan), np.full(m, np.nan)
     code, method = np.zeros(m, np.uint8), np.zeros(m, np.uint8)
     start = np.array([np.log(case.mean() / (1 - case.mean())), 0.0])
     columns = np.ascontiguousarray(design[:, :1].T)
     fit_variants(
-        design, columns, case.astype(float), np.asarray(dosages, np.int8), start, always_firth,
-        beta, se, code, method,
+        design, columns, case.astype(float), np.asarray(dosages, np.int8), start,
+        test, largest, beta, se, statistic, code, method,
     )  # fmt: skip
-    return beta, se, code, method
+    return beta, se, statistic, code, method
 
 
 def table(a, b, c, d):
@@ -80,3 +86,22 @@ def test_homozygotes__are_marked():
     codes = np.array([[0b10_01_00_10]], np.uint64)
     homozygotes(codes, codes)
     assert codes[0, 0] == 0b01_00_00_01
+
+
+@pytest.mark.parametrize("cells", [(30, 40, 20, 10), (500, 3, 2, 700), (400, 390, 1, 2)])
+def test_lrt__is_the_g_statistic_of_a_table(cells):
+    case, dosage = table(*cells)
+    beta, _, statistic, code, method = fit_with(case, [dosage], LRT)
+    observed = np.array(cells, float).reshape(2, 2)
+    expected = observed.sum(axis=1, keepdims=True) * observed.sum(axis=0) / observed.sum()
+    g = 2 * (observed * np.log(observed / expected)).sum()
+    assert statistic[0] == pytest.approx(np.sign(beta[0]) * np.sqrt(g), rel=1e-7)
+    assert (code[0], method[0]) == (OK, LRT)
+
+
+def test_lrt__is_firths_where_carriers_are_all_cases():
+    case, dosage = table(30, 40, 10, 0)
+    for largest in (1, 2):
+        beta, _, statistic, code, method = fit_with(case, [dosage], LRT, largest)
+        assert (code[0], method[0]) == (OK, FIRTH_LRT)
+        assert 0 < statistic[0] < beta[0] * 5

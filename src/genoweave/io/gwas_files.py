@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,8 @@ from genoweave.kernels.decimals import LONGEST, decimal_rows
 
 Style = Literal["plink2", "regenie"]
 Effect = Literal["or", "beta"]
+
+Columns = dict[str, NDArray[Any]]
 
 _ROWS = 65_536
 # A p above this is written from its value; a smaller one from its logarithm.
@@ -54,6 +56,8 @@ class Results:
         Names; those of `codes` are keys of `ERROR_CODES`.
     is_binary
         Whether the regression was logistic.
+    name
+        PLINK 2's name of the test: ``ADD``, ``DOM``, ``REC``, ``DOMDEV``, ``HOM``, ``HET``, ``GENO_2DF``.
     """
 
     contig: NDArray[Any]
@@ -72,10 +76,11 @@ class Results:
     codes: tuple[str, ...]
     methods: tuple[str, ...]
     is_binary: bool
+    name: str = "ADD"
 
 
 def write_results(
-    results: Results,
+    results: Results | Sequence[Results],
     path: Path,
     style: Style = "plink2",
     *,
@@ -88,7 +93,7 @@ def write_results(
     Parameters
     ----------
     results
-        What to write.
+        What to write; of several tests of the same variants a line each, variant by variant.
     path
         The file; it appears when it is whole. Its ending chooses the form: ``.gz`` compressed text,
         ``.parquet`` Parquet, any other text.
@@ -100,7 +105,7 @@ def write_results(
         PLINK 2's last column but one: LOG10_P, -log10 p, and not P. Parquet has always LOG10_P.
     test
         The test that was asked for, of a case/control trait: PLINK 2's column FIRTH? is there unless it is
-        ``"firth"``, METHOD if it is ``"score"``.
+        ``"firth"``, METHOD if it is ``"score"`` or ``"lrt"``.
 
     Raises
     ------
@@ -112,30 +117,56 @@ def write_results(
     Numbers have 8 digits in text. A p below the smallest float keeps its exponent (``1.2e-400``). In pieces
     of 65,536 variants; 0.2 M variants a second.
     """
-    is_parquet = path.name.endswith(".parquet")
+    tests = [results] if isinstance(results, Results) else list(results)
+
+    def columns(one: Results, a: int, b: int) -> Columns:
+        if style == "regenie":
+            return _regenie(one, a, b)
+        return _plink2(one, a, b, effect, test, is_joint=len(tests) > 1)
+
     blocks = (
-        _regenie(results, a, b) if style == "regenie" else _plink2(results, a, b, effect, test)
-        for a, b in ranges(max(1, len(results.beta)), _ROWS)
+        _interleaved([columns(one, a, b) for one in tests])
+        for a, b in ranges(max(1, len(tests[0].beta)), _ROWS)
     )
+    separator = " " if style == "regenie" else "\t"
+    _write(blocks, path, separator, as_p=style == "plink2" and not log10)
+
+
+def write_columns(columns: dict[str, NDArray[Any]], path: Path) -> None:
+    """Write a table of columns of one length as `write_results` does, in the form of the path's ending.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
+    n = max(len(values) for values in columns.values())
+    blocks = ({name: values[a:b] for name, values in columns.items()} for a, b in ranges(max(1, n), _ROWS))
+    _write(blocks, path, "\t", as_p=False)
+
+
+def _write(blocks: Iterator[Columns], path: Path, separator: str, *, as_p: bool) -> None:
+    is_parquet = path.name.endswith(".parquet")
     partial = path.with_name(path.name + ".partial")
     with disk_errors(path):
         with partial.open("wb") as file:
             if is_parquet:
                 _write_parquet(blocks, file)
             else:
-                text = _text(
-                    blocks, " " if style == "regenie" else "\t", as_p=style == "plink2" and not log10
-                )
-                _write_text(text, file, compressed=path.suffix == ".gz")
+                _write_text(_text(blocks, separator, as_p=as_p), file, compressed=path.suffix == ".gz")
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
 
 
-Columns = dict[str, NDArray[Any]]
+def _interleaved(tests: list[Columns]) -> Columns:
+    """Bring the lines of several tests of the same variants together, variant by variant."""
+    if len(tests) == 1:
+        return tests[0]
+    return {name: np.stack([columns[name] for columns in tests], axis=1).ravel() for name in tests[0]}
 
 
-def _plink2(results: Results, a: int, b: int, effect: Effect, test: str) -> Columns:
+def _plink2(results: Results, a: int, b: int, effect: Effect, test: str, *, is_joint: bool) -> Columns:
     part = slice(a, b)
     contig, n = results.contig[part], len(results.beta[part])
     columns: Columns = {
@@ -149,16 +180,18 @@ def _plink2(results: Results, a: int, b: int, effect: Effect, test: str) -> Colu
     }
     method = np.array(results.methods, object)[results.method[part]]
     if results.is_binary and test != "firth":
-        columns["FIRTH?"] = np.where(method == "firth", "Y", "N").astype(object)
-    columns |= {"TEST": np.full(n, "ADD", object), "OBS_CT": results.called[part]}
+        is_firth = np.array([name.startswith("firth") for name in results.methods])
+        columns["FIRTH?"] = np.where(is_firth[results.method[part]], "Y", "N").astype(object)
+    columns |= {"TEST": np.full(n, results.name, object), "OBS_CT": results.called[part]}
     as_odds = results.is_binary and effect == "or"
     with np.errstate(over="ignore"):
         columns["OR" if as_odds else "BETA"] = np.exp(results.beta[part]) if as_odds else results.beta[part]
     columns["LOG(OR)_SE" if as_odds else "SE"] = results.se[part]
-    columns["Z_STAT" if results.is_binary else "T_STAT"] = results.statistic[part]
+    letter = "Z" if results.is_binary else "T"
+    columns[f"{letter}_OR_F_STAT" if is_joint else f"{letter}_STAT"] = results.statistic[part]
     columns["LOG10_P"] = -results.log10_p[part]
     columns["ERRCODE"] = np.array([ERROR_CODES[name] for name in results.codes], object)[results.code[part]]
-    if results.is_binary and test == "score":
+    if results.is_binary and test in ("score", "lrt"):
         columns["METHOD"] = method
     return columns
 
@@ -175,10 +208,11 @@ def _regenie(results: Results, a: int, b: int) -> Columns:
         "ALLELE1": results.alt[part],
         "A1FREQ": results.frequency[part],
         "N": results.called[part],
-        "TEST": np.full(n, "ADD", object),
+        "TEST": np.full(n, results.name, object),
         "BETA": results.beta[part],
         "SE": results.se[part],
-        "CHISQ": results.statistic[part] ** 2,
+        # a joint test's statistic is chi-squared, or F, per degree of freedom
+        "CHISQ": 2 * results.statistic[part] if results.name == "GENO_2DF" else results.statistic[part] ** 2,
         "LOG10P": -results.log10_p[part],
         "EXTRA": np.where(results.code[part] == 0, "NA", "TEST_FAIL").astype(object),
     }

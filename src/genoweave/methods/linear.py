@@ -51,7 +51,7 @@ class Linear(Parameters):
 
 
 @dataclass(frozen=True)
-class _Design:
+class Design:
     """What is the same for every variant: samples, covariates and traits in the kernels' forms.
 
     Attributes
@@ -170,7 +170,7 @@ def linear(
         "covariates", np.empty((n_samples, 0)) if covariates is None else covariates, n_samples
     )
     with threadpool_limits(1):  # the bits of a product depend on the threads of BLAS
-        designs = _designs(traits, covariates, params.max_vif)
+        found = designs(traits, covariates, params.max_vif)
     step = max(1, _TASK_BYTES // width(n_samples) // source.row_block) * source.row_block
     items = list(ranges(n_variants, step))
 
@@ -178,7 +178,7 @@ def linear(
         _Fits(**state).put(*items[task], slice(None), tile)
 
     state = vars(_Fits.empty(n_variants, traits.shape[1]))
-    shared = source, designs, params.max_vif
+    shared = source, found, params.max_vif
     state = fold("linear regression", _fit_tile, items, state, add, shared=shared)
     return _dataset(_Fits(**state), covariates.shape[1] + 1)
 
@@ -198,7 +198,7 @@ def _columns(name: str, values: NDArray[np.float64], n_samples: int) -> NDArray[
     return values
 
 
-def _designs(traits: NDArray[np.float64], covariates: NDArray[np.float64], max_vif: float) -> list[_Design]:
+def designs(traits: NDArray[np.float64], covariates: NDArray[np.float64], max_vif: float) -> list[Design]:
     """Make one design per set of samples that are complete for some traits, at most 32 traits each."""
     complete = np.isfinite(traits) & np.isfinite(covariates).all(axis=1)[:, None]
     groups: dict[bytes, list[int]] = {}
@@ -256,7 +256,7 @@ def _design(
     members: NDArray[np.int64],
     used: NDArray[np.bool_],
     basis: NDArray[np.float64],
-) -> _Design:
+) -> Design:
     """Bring the samples `used`, their covariates and some traits into the kernels' forms."""
     n_all, (n, k) = len(used), basis.shape
     y = traits[np.ix_(used, members)]
@@ -275,7 +275,7 @@ def _design(
     rows, unit = fixed_point(np.column_stack([basis, y / scale, (y / scale) ** 2]), used)
     limbs = np.zeros((k - 1 + len(members), n_blocks, 8, 2, 32), np.int16)
     kernels.split_limbs(rows[:, 1:], limbs)
-    return _Design(members, n, k, left_out(used, n_blocks), rows, unit, limbs, scale)
+    return Design(members, n, k, left_out(used, n_blocks), rows, unit, limbs, scale)
 
 
 def fixed_point(
@@ -305,7 +305,7 @@ def left_out(used: NDArray[np.bool_], n_blocks: int) -> NDArray[np.uint64]:
     return np.packbits(np.repeat(out, 2), bitorder="little").view("<u8").astype(np.uint64)
 
 
-def _fit_tile(source: Source, designs: list[_Design], max_vif: float, v0: int, v1: int) -> _Fits:
+def _fit_tile(source: Source, designs: list[Design], max_vif: float, v0: int, v1: int) -> _Fits:
     """Regress all traits on variants v0..v1."""
     packed = read_packed(source, v0, v1)
     fits = _Fits.empty(v1 - v0, sum(len(design.traits) for design in designs))
@@ -317,7 +317,7 @@ def _fit_tile(source: Source, designs: list[_Design], max_vif: float, v0: int, v
 
 
 def _fit_variants(
-    packed: NDArray[np.uint8], design: _Design, max_vif: float, scratch: NDArray[np.uint64]
+    packed: NDArray[np.uint8], design: Design, max_vif: float, scratch: NDArray[np.uint64]
 ) -> _Fits:
     """Regress a design's traits on a few variants; `scratch` saves the page faults of new arrays."""
     m, n_traits = len(packed), len(design.traits)

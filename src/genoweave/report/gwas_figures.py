@@ -121,7 +121,7 @@ def qq_figure(log10_p: NDArray[np.float64], lambda_gc: float, title: str = "") -
     axes.text(
         0.04, 0.96, rf"$\lambda_{{GC}}$ = {lambda_gc:.3f}", transform=axes.transAxes, va="top", color=INK
     )
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.93))
     return figure
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from genoweave.execution import fold
+
+# The arrays of `Fits`, in its order.
+ARRAYS = ("called", "frequency", "beta", "se", "statistic", "log10_p", "code", "method")
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,12 @@ class Fits:
     beta, se
         float64, per copy of the counted allele; NaN where the code is not 0. Log odds ratio of case/control.
     statistic, log10_p
-        float64: t or z, and log10 of its two-sided p, which does not underflow.
+        float64: t or z, and log10 of its two-sided p, which does not underflow. Of a likelihood ratio the
+        root with beta's sign. Of a joint test of two terms F, and chi-squared over 2; beta and se are NaN.
     code, method
         uint8, indices into `CODES` and `METHODS`.
+    notes
+        What is said of the trait as a whole, by name, as a mixed model's heritability.
     """
 
     called: NDArray[np.int64]
@@ -34,6 +44,7 @@ class Fits:
     log10_p: NDArray[np.float64]
     code: NDArray[np.uint8]
     method: NDArray[np.uint8]
+    notes: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, n: int) -> Fits:
@@ -43,8 +54,31 @@ class Fits:
 
     def put(self, rows: slice | NDArray[np.int64], other: Fits) -> None:
         """Write the results of some variants."""
-        for name in self.__dataclass_fields__:
+        for name in ARRAYS:
             getattr(self, name)[rows] = getattr(other, name)
 
     def __len__(self) -> int:
         return len(self.called)
+
+
+def folded(
+    label: str,
+    task: Callable[..., list[Fits]],
+    items: list[tuple[int, int]],
+    n_tables: int,
+    shared: tuple[Any, ...],
+) -> list[Fits]:
+    """Run a task on ranges of variants, and join its tables: of each trait, or of each trait's terms."""
+    n_variants = items[-1][1] if items else 0
+
+    def table(state: dict[str, Any], k: int) -> Fits:
+        return Fits(**{name: state[f"{name}.{k}"] for name in ARRAYS})
+
+    def add(state: dict[str, Any], done: int, parts: list[Fits]) -> None:
+        for k, part in enumerate(parts):
+            table(state, k).put(slice(*items[done]), part)
+
+    empty = [Fits.empty(n_variants) for _ in range(n_tables)]
+    state = {f"{name}.{k}": getattr(fits, name) for k, fits in enumerate(empty) for name in ARRAYS}
+    state = fold(label, task, items, state, add, shared=shared)
+    return [table(state, k) for k in range(n_tables)]

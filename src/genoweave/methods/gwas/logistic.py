@@ -1,4 +1,4 @@
-"""Logistic regression of case/control traits on each variant: score test, Wald and Firth [1, 2].
+"""Logistic regression of case/control traits on each variant: score test and whole fits [1, 2].
 
 The null model (covariates alone) is fitted once a trait. The score test of every variant follows from sums
 over packed genotypes; see `kernels.logistic`. Samples without a call of the variant are left out, as PLINK 2
@@ -12,7 +12,6 @@ by one step (Neyman's C(alpha) test [2]), so that nothing is fitted again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,13 +21,13 @@ from threadpoolctl import threadpool_limits
 
 from genoweave.chunks import ranges
 from genoweave.errors import DataError
-from genoweave.execution import fold
 from genoweave.genotypes import Source, read_packed, source_of
 from genoweave.kernels import linear as sums
 from genoweave.kernels import logistic as kernels
+from genoweave.kernels import logistic_fits as whole
 from genoweave.kernels.linear_tiles import BLOCK, TILE_VARIANTS
 from genoweave.kernels.packed import unpack_dosages, width
-from genoweave.methods.gwas.fits import Fits
+from genoweave.methods.gwas.fits import ARRAYS, Fits, folded
 from genoweave.methods.gwas.parameters import GWAS
 from genoweave.methods.gwas.samples import Trait, complete
 from genoweave.methods.linear import fixed_point, left_out, orthonormal
@@ -40,6 +39,8 @@ _MOST_STEPS = 25
 _DECREMENT = 1e-20
 # Weights below this are rounding: the fitted probability is 0 or 1.
 _SMALLEST_WEIGHT = 1e-10
+# Which whole fit is made of what; score tests are made again by Wald.
+WHOLE_FITS = {"score": whole.WALD, "wald": whole.WALD, "firth": whole.FIRTH, "lrt": whole.LRT}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Null:
         bool (samples,).
     design, columns, case, start
         float64 (used, width), (covariates, used), (used,), (covariates + 1,): see
-        `kernels.logistic.fit_variants`.
+        `kernels.logistic_fits.fit_variants`.
     """
 
     n_samples: int
@@ -119,20 +120,7 @@ def fit_logistic(
     step = max(1, _TASK_BYTES // width(n_samples) // source.row_block) * source.row_block
     items = list(ranges(n_variants, step))
 
-    def add(state: dict[str, Any], task: int, parts: list[Fits]) -> None:
-        for k, part in enumerate(parts):
-            found = Fits(**{name: state[f"{name}.{k}"] for name in Fits.__dataclass_fields__})
-            found.put(slice(*items[task]), part)
-
-    state = {
-        f"{name}.{k}": array
-        for k in range(len(traits))
-        for name, array in vars(Fits.empty(n_variants)).items()
-    }
-    state = fold("logistic regression", _fit_tile, items, state, add, shared=(source, nulls, params))
-    return [
-        Fits(**{name: state[f"{name}.{k}"] for name in Fits.__dataclass_fields__}) for k in range(len(traits))
-    ]
+    return folded("logistic regression", _fit_tile, items, len(traits), (source, nulls, params))
 
 
 def null_model(trait: Trait, covariates: NDArray[np.float64], max_vif: float) -> Null:
@@ -231,10 +219,10 @@ def _fit_variants(packed: NDArray[np.uint8], null: Null, params: GWAS) -> Fits:
     else:
         with np.errstate(divide="ignore"):
             again = fits.log10_p < np.log10(params.refine_p)
+    fits.statistic[:] = fits.beta / fits.se
     rows = np.flatnonzero(again)
     if len(rows):
         _fit_again(packed, rows, null, params, fits)
-    fits.statistic[:] = fits.beta / fits.se
     fits.log10_p[:] = z_log10_p(fits.statistic)
     return fits
 
@@ -265,10 +253,10 @@ def _fit_again(
 ) -> None:
     """Replace the score tests of some variants by whole fits."""
     dosages = np.ascontiguousarray(unpack_dosages(packed[rows], len(null.used))[:, null.used])
-    part = Fits(*(getattr(fits, name)[rows] for name in Fits.__dataclass_fields__))
-    kernels.fit_variants(
-        null.design, null.columns, null.case, dosages, null.start, params.test == "firth",
-        part.beta, part.se, part.code, part.method,
+    part = Fits(*(getattr(fits, name)[rows] for name in ARRAYS))
+    whole.fit_variants(
+        null.design, null.columns, null.case, dosages, null.start, WHOLE_FITS[params.test], 2,
+        part.beta, part.se, part.statistic, part.code, part.method,
     )  # fmt: skip
     fits.put(rows, part)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from genoweave.errors import DataError
+from genoweave.errors import ConfigError, DataError
 from genoweave.genotypes import select
-from genoweave.methods.gwas.fits import Fits
+from genoweave.methods.gwas.coded import CODINGS, fit_linear_coded
+from genoweave.methods.gwas.coded_logistic import fit_logistic_coded
+from genoweave.methods.gwas.fits import ARRAYS, Fits
 from genoweave.methods.gwas.linear import fit_linear
 from genoweave.methods.gwas.logistic import fit_logistic
 from genoweave.methods.gwas.parameters import GWAS
@@ -42,7 +44,12 @@ class Association:
     variants
         int64, rows of the cohort that were tested, ascending.
     fits
-        An entry for each of them.
+        An entry for each of them: the test of the variant, of two terms the joint one.
+    tests
+        Fits by PLINK 2's name of the test: ``ADD``, ``DOM`` or ``REC``; or ``ADD`` and ``DOMDEV``,
+        or ``HOM`` and ``HET``, and ``GENO_2DF``. The last is ``fits``.
+    model
+        ``linear``, ``logistic`` or ``mixed``.
     """
 
     trait: str
@@ -51,6 +58,17 @@ class Association:
     n_cases: int
     variants: NDArray[np.int64]
     fits: Fits
+    tests: dict[str, Fits] = field(default_factory=dict)
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.tests:
+            object.__setattr__(self, "tests", {"ADD": self.fits})
+        if not self.model:
+            object.__setattr__(self, "model", "logistic" if self.is_binary else "linear")
+
+
+Part = tuple[NDArray[np.int64], dict[str, Fits]]
 
 
 def gwas(
@@ -66,13 +84,13 @@ def gwas(
     ds
         A cohort. ``sample_sex`` is needed for chromosome X.
     traits
-        See `Trait.of`. A quantitative trait is regressed linearly, a case/control trait logistically; the
-        effect is additive, per copy of the alternate allele.
+        See `Trait.of`. A quantitative trait is regressed linearly, a case/control trait logistically; by
+        default the effect is additive, per copy of the alternate allele.
     covariates
         float64 (samples, covariates) without an intercept; NaN where one is missing. Samples that lack one
         are left out.
     params
-        Test, principal components, when a regression is refused.
+        Model, test, coding, missing calls, principal components, when a regression is refused.
 
     Returns
     -------
@@ -83,14 +101,22 @@ def gwas(
     ------
     DataError
         If there is no trait, or a trait or covariates cannot be used; see `linear` and `fit_logistic`.
+    ConfigError
+        If a mixed model is asked for with Firth's test or a coding that is not additive.
 
     Notes
     -----
     On X a male's genotype counts as 0 or 2 copies and sex is a further covariate (PLINK's ``--xchr-model
-    2``); heterozygous males are missing, samples of unknown sex are left out. Y, mitochondria and
-    multiallelic variants are left out. Memory: see `linear`; 50 bytes a variant and trait for the results.
+    2``); heterozygous males are missing, samples of unknown sex are left out. X is tested additively only, by
+    a mixed model with the autosomes' kinship. Y, mitochondria and multiallelic variants are left out.
+    Memory: see `linear`; 50 bytes a variant, trait and test for the results.
     """
     params = params or GWAS()
+    if params.model == "mixed" and (params.coding != "additive" or params.test == "firth"):
+        raise ConfigError(
+            "a mixed model is additive, and its test is score, wald or lrt; found coding "
+            f"{params.coding}, test {params.test}"
+        )
     if not traits:
         raise DataError("there is no trait to test; give a table of phenotypes")
     names = [trait.name for trait in traits]
@@ -101,23 +127,28 @@ def gwas(
     if params.pca:
         covariates = np.column_stack([covariates, _components(ds, params.pca)])
     groups = group_variants(ds)
-    x = groups.x if _has_sex(ds) else groups.x[:0]
+    x = groups.x if tests_x(params) and _has_sex(ds) else groups.x[:0]
     if not len(groups.diploid) and not len(x):
         raise DataError(
             "no variant can be tested: wanted biallelic variants on autosomes, or on X with the samples' "
             "sex; check the chromosome names"
         )
-    parts: dict[str, list[tuple[NDArray[np.int64], Fits]]] = {trait.name: [] for trait in traits}
+    parts: dict[str, list[Part]] = {trait.name: [] for trait in traits}
+    if params.model == "mixed" and not len(groups.diploid):
+        raise DataError("a mixed model wants variants on autosomes for the kinship, found none")
+    part = select(ds, groups.diploid)
     if len(groups.diploid):
-        part = select(ds, groups.diploid)
-        for trait, fits in _fit(part, traits, covariates, params):
-            parts[trait.name].append((groups.diploid, fits))
-    for trait in traits if len(x) else ():
-        sex = ds["sample_sex"].values
-        of_known, with_sex = for_x(trait, covariates, sex)
-        for _, fits in _fit(on_x(ds, x, sex), [of_known], with_sex, params):
-            parts[trait.name].append((x, fits))
-    return [_joined(trait, covariates, parts[trait.name]) for trait in traits]
+        for trait, tests in _fit(part, traits, covariates, params):
+            parts[trait.name].append((groups.diploid, tests))
+    if len(x):
+        for trait, tests in _fit_x(ds, x, traits, covariates, params, part):
+            parts[trait.name].append((x, tests))
+    return [_joined(trait, covariates, parts[trait.name], params) for trait in traits]
+
+
+def tests_x(params: GWAS) -> bool:
+    """Tell whether variants of X are tested: a male has no heterozygotes that another coding may count."""
+    return params.coding == "additive"
 
 
 def _components(ds: xr.Dataset, n: int) -> NDArray[np.float64]:
@@ -132,31 +163,84 @@ def _has_sex(ds: xr.Dataset) -> bool:
     return "sample_sex" in ds and bool(np.isin(ds["sample_sex"].values, (1, 2)).any())
 
 
+def _fit_x(
+    ds: xr.Dataset,
+    rows: NDArray[np.int64],
+    traits: Sequence[Trait],
+    covariates: NDArray[np.float64],
+    params: GWAS,
+    kin: xr.Dataset,
+) -> Iterator[tuple[Trait, dict[str, Fits]]]:
+    """Fit on X: traits for which sex is a covariate together, and those for which it is none."""
+    sex = ds["sample_sex"].values
+    together: dict[int, tuple[NDArray[np.float64], list[Trait]]] = {}
+    for trait in traits:
+        of_known, with_sex = for_x(trait, covariates, sex)
+        together.setdefault(with_sex.shape[1], (with_sex, []))[1].append(of_known)
+    for with_sex, alike in together.values():
+        yield from _fit(on_x(ds, rows, sex), alike, with_sex, params, kin)
+
+
 def _fit(
-    ds: xr.Dataset, traits: Sequence[Trait], covariates: NDArray[np.float64], params: GWAS
-) -> list[tuple[Trait, Fits]]:
-    """Fit quantitative traits in one pass, case/control traits in another."""
+    ds: xr.Dataset,
+    traits: Sequence[Trait],
+    covariates: NDArray[np.float64],
+    params: GWAS,
+    kin: xr.Dataset | None = None,
+) -> list[tuple[Trait, dict[str, Fits]]]:
+    """Fit quantitative traits in one pass, case/control traits in another; or all by a mixed model.
+
+    A mixed model has the kinship of the variants of `kin`, if they are not those that are tested.
+    """
+    if params.model == "mixed":
+        from genoweave.methods.gwas.mixed import fit_mixed
+
+        of_kin, tested = (ds, None) if kin is None else (kin, ds)
+        mixed = fit_mixed(of_kin, list(traits), covariates, params, tested)
+        return _named(traits, [[fits] for fits in mixed], params)
+    is_plain = params.coding == "additive" and params.missing == "complete"
     quantitative = [trait for trait in traits if not trait.is_binary]
     binary = [trait for trait in traits if trait.is_binary]
-    out: list[tuple[Trait, Fits]] = []
+    out: list[tuple[Trait, dict[str, Fits]]] = []
     if quantitative:
         values = np.column_stack([trait.values for trait in quantitative])
-        out += zip(quantitative, fit_linear(ds, values, covariates, params), strict=True)
+        if is_plain:
+            tables = [[fits] for fits in fit_linear(ds, values, covariates, params)]
+        else:
+            tables = fit_linear_coded(ds, values, covariates, params)
+        out += _named(quantitative, tables, params)
     if binary:
-        out += zip(binary, fit_logistic(ds, binary, covariates, params), strict=True)
+        if is_plain:
+            tables = [[fits] for fits in fit_logistic(ds, binary, covariates, params)]
+        else:
+            tables = fit_logistic_coded(ds, binary, covariates, params)
+        out += _named(binary, tables, params)
     return out
 
 
-def _joined(
-    trait: Trait, covariates: NDArray[np.float64], parts: list[tuple[NDArray[np.int64], Fits]]
-) -> Association:
+def _named(
+    traits: Sequence[Trait], tables: list[list[Fits]], params: GWAS
+) -> list[tuple[Trait, dict[str, Fits]]]:
+    names = CODINGS[params.coding].tests
+    return [(trait, dict(zip(names, fits, strict=True))) for trait, fits in zip(traits, tables, strict=True)]
+
+
+def _joined(trait: Trait, covariates: NDArray[np.float64], parts: list[Part], params: GWAS) -> Association:
     """Bring the results of diploid variants and of X into the cohort's order."""
     rows = np.concatenate([rows for rows, _ in parts])
     order = np.argsort(rows, kind="stable")
-    columns = (
-        np.concatenate([getattr(fits, name) for _, fits in parts])[order]
-        for name in Fits.__dataclass_fields__
-    )
+    tests = {
+        name: Fits(
+            **{
+                array: np.concatenate([getattr(fits[name], array) for _, fits in parts])[order]
+                for array in ARRAYS
+            },
+            notes=parts[0][1][name].notes,
+        )
+        for name in parts[0][1]
+    }
     used = complete(trait.values, covariates)
     n_cases = int((trait.values[used] == 1).sum()) if trait.is_binary else 0
-    return Association(trait.name, trait.is_binary, int(used.sum()), n_cases, rows[order], Fits(*columns))
+    model = "mixed" if params.model == "mixed" else "logistic" if trait.is_binary else "linear"
+    last = list(tests.values())[-1]
+    return Association(trait.name, trait.is_binary, int(used.sum()), n_cases, rows[order], last, tests, model)

@@ -40,7 +40,7 @@ def summary_row(ds: xr.Dataset, found: Association) -> dict[str, Any]:
     tested = np.isfinite(fits.log10_p)
     row: dict[str, Any] = {
         "TRAIT": found.trait,
-        "MODEL": "logistic" if found.is_binary else "linear",
+        "MODEL": found.model,
         "N": found.n_samples,
         "N_CASES": found.n_cases if found.is_binary else None,
         "N_CONTROLS": found.n_samples - found.n_cases if found.is_binary else None,
@@ -54,7 +54,7 @@ def summary_row(ds: xr.Dataset, found: Association) -> dict[str, Any]:
     for name in ("CHROM", "POS", "ID"):
         row[f"TOP_{name}"] = None if best is None else names[name].iloc[0]
     row["TOP_LOG10_P"] = None if best is None else -fits.log10_p[best]
-    return row
+    return row | fits.notes
 
 
 def variant_names(ds: xr.Dataset, rows: NDArray[np.int64]) -> pd.DataFrame:
