@@ -53,13 +53,13 @@ _ALL = (
     Variable("covariate_id", ("covariates",), "O", "none", "name of a covariate"),
     Variable("sample_case", ("samples",), "i", "-1", "1 case, 0 control"),
     Variable("sample_liability", ("samples",), "f", "NaN",
-             "liability of the simulated trait, mean 0, variance 1; of several traits, this and what follows of "
-             "a trait has a further dimension traits"),
+             "liability of the simulated trait, mean 0, variance 1; of several traits, this and what else "
+             "a trait has gets a further dimension traits"),
     Variable("sample_genetic_value", ("samples",), "f", "NaN", "genetic part of the liability"),
     Variable("sample_is_ascertained", ("samples",), "b", "none",
              "whether a study of chosen cases and controls takes the sample"),
-    Variable("sample_component", ("samples", "components"), "f", "NaN", "components of a simulated liability"),
-    Variable("component_id", ("components",), "O", "none", "name of a component of a simulated liability"),
+    Variable("sample_component", ("samples", "components"), "f", "NaN", "parts of a simulated liability"),
+    Variable("component_id", ("components",), "O", "none", "name of a part of a simulated liability"),
     Variable("covariate_effect", ("covariates",), "f", "0", "effect of a simulated covariate, per unit"),
     Variable("sample_pca_projection", ("samples", "components"), "f", "NaN",
              "principal component scores, unit eigenvectors times singular values"),

@@ -78,6 +78,20 @@ def test_plan__over_the_limit_exits_1(call: Call, config: Path) -> None:
     assert "memory limit: 100.0 MiB" in answer.out
 
 
+@pytest.mark.parametrize(
+    "setting", [{"traits": 2}, {"status": "none"}, {"n_cases": 5}, {"controls_per_case": 2.0}]
+)
+def test_run__refuses_traits_that_a_release_has_no_place_for(
+    call: Call, cohort: Cohort, tmp_path: Path, setting: dict[str, object]
+) -> None:
+    config = write_config(tmp_path / "job.toml", values(cohort, phenotype=setting))
+    for command in ("plan", "run"):
+        answer = call(command, config)
+        assert answer.code == 1
+        assert "makes one case/control trait of all samples" in answer.err
+    assert list(tmp_path.iterdir()) == [config]
+
+
 def test_run__over_the_limit_exits_1_and_writes_nothing(call: Call, config: Path) -> None:
     answer = call("run", config, "--memory-limit", "100MiB")
     assert answer.code == 1

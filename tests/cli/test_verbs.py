@@ -187,19 +187,6 @@ def test_synthesize__with_one_key_repeats_itself(call: Call, clean: Path, tmp_pa
     assert key.read_text().strip() not in first.out + first.err
 
 
-def test_phenotype__writes_trait_and_truth(call: Call, clean: Path, tmp_path: Path) -> None:
-    flags = ("--prevalence", 0.2, "--causal-fraction", 0.05)
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert call("phenotype", clean, "--out", tmp_path / name, *flags, "--seed", seed).code == 0
-    trait, truth = tsv(tmp_path / "a.pheno.tsv"), tsv(tmp_path / "a.truth.tsv")
-    assert list(trait.columns) == ["#IID", "case", "liability", "genetic_value"]
-    assert trait["case"].sum() == round(0.2 * len(trait))
-    assert list(truth.columns) == ["ID", "A1", "A1_FREQ", "EFFECT", "EFFECT_PER_ALLELE"]
-    assert len(truth) == round(0.05 * len(strings(clean, "variant_id")))
-    assert trait.equals(tsv(tmp_path / "b.pheno.tsv"))
-    assert not trait.equals(tsv(tmp_path / "c.pheno.tsv"))
-
-
 def test_watermark__is_made_for_a_trait(call: Call, clean: Path, tmp_path: Path) -> None:
     assert call("phenotype", clean, "--out", tmp_path / "p", "--quiet").code == 0
     out = tmp_path / "w.zarr"

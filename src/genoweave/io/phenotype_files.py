@@ -30,8 +30,8 @@ def write_phenotypes(
 ) -> None:
     """Write phenotypes for PLINK 2, PLINK 1 or REGENIE: TSV, ids exact, missing as NA.
 
-    A status (``sample_case``, or a variable of booleans) is 1 control, 2 case for PLINK and 0 control, 1 case
-    for REGENIE. Numbers keep all their digits.
+    A status (``sample_case``, a variable whose name begins so, or one of booleans) is 1 control, 2 case for
+    PLINK and 0 control, 1 case for REGENIE. Numbers keep all their digits.
 
     Parameters
     ----------
@@ -138,13 +138,37 @@ def write_truth(table: pd.DataFrame, path: Path) -> None:
     write_atomic(path, data)
 
 
-def _write(
-    ds: xr.Dataset, path: Path, style: str, columns: Columns, *, text_for: Sequence[str], is_phenotype: bool
-) -> None:
+def write_samples(ds: xr.Dataset, path: Path, style: str = "plink2") -> None:
+    """Write the ids of the samples as a list for ``--keep``: with a header for PLINK 2, else FID and IID.
+
+    Raises
+    ------
+    ConfigError
+        If the style is not known.
+    DataError
+        If an id is empty or holds white space.
+    StoreError
+        If the file cannot be written.
+    """
+    _check_style(style)
+    ids = _ids(ds, style)
+    lines = ["\t".join(ids)] if style == "plink2" else []
+    lines += map("\t".join, zip(*ids.values(), strict=True))
+    make_folder(path.parent)
+    write_atomic(path, "\n".join(lines) + "\n")
+
+
+def _check_style(style: str) -> None:
     if style not in STYLES:
         raise ConfigError(
             f"there is no style {style!r} of phenotype files; choose one of: {', '.join(STYLES)}"
         )
+
+
+def _write(
+    ds: xr.Dataset, path: Path, style: str, columns: Columns, *, text_for: Sequence[str], is_phenotype: bool
+) -> None:
+    _check_style(style)
     cells: dict[str, list[str]] = {}
     for name, variable in _expand(ds, columns):
         if name in cells or name in ("FID", "IID", "SID") or not _is_word(name):
@@ -203,10 +227,11 @@ def _cells(variable: xr.DataArray, name: str, style: str, *, is_phenotype: bool)
     values = variable.values
     if values.dtype.kind in "OUS":
         return _categories(values, name)
-    if is_phenotype and (variable.name == "sample_case" or values.dtype.kind == "b"):
+    is_status = str(variable.name).startswith("sample_case")
+    if is_phenotype and (is_status or values.dtype.kind == "b"):
         return _status(values, offset=0 if style == "regenie" else 1)
     numbers: NDArray[np.float64] = values.astype(np.float64)
-    if variable.name == "sample_case":
+    if is_status:
         numbers = np.where(numbers < 0, np.nan, numbers)
     if variable.name == "sample_sex":
         numbers = np.where(numbers == 0, np.nan, numbers)

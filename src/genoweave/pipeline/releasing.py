@@ -18,6 +18,7 @@ from genoweave.io.phenotype_files import write_phenotypes, write_truth
 from genoweave.methods.phenotype import relatives_trait
 from genoweave.methods.synthesis.channel import flip_probability, mechanism
 from genoweave.pipeline.context import Context
+from genoweave.pipeline.hiding import is_hidden, own_variants, with_watermarks
 from genoweave.pipeline.manifest import versions
 
 # Sections of the configuration that the release's manifest tells.
@@ -75,7 +76,7 @@ def _cohort(run: Context) -> xr.Dataset:
     ds = run.open("synthetic.vcz")
     if run.config.phenotype.enabled:
         ds = ds.assign(sample_case=("samples", run.open("phenotype.zarr")["sample_case"].values))
-    return ds
+    return with_watermarks(ds, run.open("watermark.zarr")) if is_hidden(run) else ds
 
 
 def _write_cohort(run: Context, ds: xr.Dataset, folder: Path) -> None:
@@ -98,7 +99,7 @@ def _write_tables(run: Context, ds: xr.Dataset, columns: Any, prefix: Path) -> N
     ending = run.config.release.csv
     if run.config.phenotype.enabled:
         files.write_phenotype_csv(ds, run.open("phenotype.zarr"), Path(f"{prefix}_phenotype.{ending}"))
-    if run.config.watermark.enabled:
+    if run.config.watermark.enabled and not is_hidden(run):
         files.write_watermark_csv(ds, run.open("watermark.zarr"), Path(f"{prefix}_watermark_snp.{ending}"))
     if not run.config.relatives.enabled:
         return
@@ -113,8 +114,9 @@ def _write_tables(run: Context, ds: xr.Dataset, columns: Any, prefix: Path) -> N
 
 def _write_truth(run: Context, ds: xr.Dataset, columns: Any, folder: Path) -> None:
     if run.config.phenotype.enabled:
-        _write_trait_truth(run, columns, folder)
-    if run.config.watermark.enabled:
+        own = own_variants(run.open("watermark.zarr"), len(columns)) if is_hidden(run) else slice(None)
+        _write_trait_truth(run, columns[own], folder)
+    if run.config.watermark.enabled and not is_hidden(run):
         marks = run.open("watermark.zarr")
         names = [str(n) for n, v in marks.variables.items() if v.dims == ("watermarks",)]
         table = pd.DataFrame({n.removeprefix("watermark_"): marks[n].values for n in names})
@@ -201,7 +203,11 @@ def _facts(run: Context, ds: xr.Dataset) -> dict[str, Any]:
         "variants": ds.sizes["variants"],
         "groups": sorted(set(ds["sample_ancestry"].values)),
         "seed": config.seed,
-        "parameters": {name: getattr(config, name).model_dump() for name in PUBLISHED},
+        "parameters": {
+            name: getattr(config, name).model_dump()
+            for name in PUBLISHED
+            if not (name == "watermark" and is_hidden(run))
+        },
         "versions": versions(),
     }
 

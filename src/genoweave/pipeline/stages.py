@@ -36,6 +36,7 @@ from genoweave.methods.relatives import (
 from genoweave.methods.synthesis import apply_donors, choose_donors
 from genoweave.methods.watermark import watermark, watermark_tests
 from genoweave.pipeline.context import Context, sources
+from genoweave.pipeline.hiding import forget_key, hide, is_hidden
 from genoweave.pipeline.releasing import PUBLISHED, release
 from genoweave.pipeline.validation import validate
 from genoweave.schema import VARIABLES
@@ -164,6 +165,11 @@ def watermark_snps(run: Context) -> Counts:
     """Make the watermark SNPs and test them."""
     trait, ds = run.open("phenotype.zarr"), run.open("synthetic.vcz")
     case = trait["sample_case"].values
+    forget_key(run)
+    if is_hidden(run):
+        marks = hide(run, ds, case)
+        run.write(marks, "watermark.zarr")
+        return {"watermark_snps": marks.sizes["watermarks"]}
     marks = watermark(case, run.config.watermark, run.key, ds["variant_id"].values)
     tests, reason = watermark_tests(marks["watermark_genotype"].values, case)
     for name, column in tests.items():

@@ -11,6 +11,7 @@ from genoweave.io.files import remove, write_json
 from genoweave.methods.evaluation import compare_frequencies, embed, group_fidelity
 from genoweave.methods.synthesis.channel import flip_probability, mechanism
 from genoweave.pipeline.context import Context
+from genoweave.pipeline.hiding import is_hidden
 from genoweave.pipeline.manifest import versions
 
 
@@ -51,8 +52,13 @@ def _copy_kinship(run: Context) -> None:
     run.write_table(run.read_table("kinship_histogram.parquet"), "evaluation/kinship_histogram.parquet")
 
 
+def _shows_watermarks(run: Context) -> bool:
+    """Whether there are watermarks that others may know of."""
+    return run.config.watermark.enabled and not is_hidden(run)
+
+
 def _write_watermarks(run: Context) -> None:
-    if not run.config.watermark.enabled:
+    if not _shows_watermarks(run):
         return
     marks = run.open("watermark.zarr")
     names = (
@@ -111,7 +117,7 @@ def _trait_facts(run: Context) -> dict[str, Any]:
         facts["n_causal"] = int(trait["variant_is_causal"].values.sum())
         facts["heritability"] = run.config.phenotype.heritability
         facts["prevalence"] = run.config.phenotype.prevalence
-    if run.config.watermark.enabled:
+    if _shows_watermarks(run):
         facts["joint_fit"] = run.open("watermark.zarr").attrs["joint_fit"]
     return facts
 
@@ -150,7 +156,7 @@ def _warnings(run: Context, facts: dict[str, Any]) -> list[str]:
             "one person; all of "
             "these pairs are declared in the release's truth tables."
         )
-    if run.config.watermark.enabled and (run.open("watermark.zarr")["watermark_case"].values != "a").any():
+    if _shows_watermarks(run) and (run.open("watermark.zarr")["watermark_case"].values != "a").any():
         found.append(
             "At this share of cases the paper's watermark construction leaves its usual form: the "
             "watermarks are weak where cases "

@@ -1,183 +1,202 @@
-"""A binary trait with known truth: PhenotypeSimulator's model at SynGen6's setting (Meyer & Birney 2018).
-
-Liability = genetic part + noise. The genetic part is the sum of standardised genotypes times normal
-effects over all causal variants, rescaled so that its variance in the cohort is the heritability;
-the noise is rescaled to the rest. The cases are the samples with the largest liabilities.
-"""
+"""Traits with known truth: the quantitative model, status, and the samples of a case/control study."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from genoweave.chunks import tiles
-from genoweave.errors import DataError
-from genoweave.execution import fold
-from genoweave.genotypes import Source, blocks, read_packed, select, source_of, source_rows
-from genoweave.kernels.packed import HET, HOM_ALT, HOM_REF
-from genoweave.kernels.scores import add_values
-from genoweave.methods.frequencies import allele_frequency, count_genotypes
-from genoweave.parameters import Field, Parameters
+from genoweave.methods.phenotype.ascertain import Sizes, ascertain
+from genoweave.methods.phenotype.covariates import Drawn
+from genoweave.methods.phenotype.genetic import GeneticModel
+from genoweave.methods.phenotype.parameters import Phenotype
+from genoweave.methods.phenotype.quantitative import Quantitative, quantitative
+from genoweave.methods.phenotype.shares import ADDITIVE
+from genoweave.methods.phenotype.status import WHOLE, Rule, assign
 from genoweave.rng import Root
 
-
-class Phenotype(Parameters):
-    """The trait's setting; the defaults are the paper's."""
-
-    causal_fraction: float = Field(0.1, gt=0, le=1, description="share of the variants that act on the trait")
-    heritability: float = Field(
-        0.9, ge=0, le=1, description="share of the liability's variance that is genetic"
-    )
-    prevalence: float = Field(0.5, gt=0, lt=1, description="share of the samples that are cases, met exactly")
-    seed: int = Field(0, ge=0, description="public seed of causal variants, effects and noise")
+_NOISE_DIMS = ("noise_groups", "noise_traits", "noise_traits_too")
+STATUS_STREAM, _STUDY_STREAM = "phenotype.status", "phenotype.ascertainment"
 
 
-def phenotype(ds: xr.Dataset, params: Phenotype | None = None) -> xr.Dataset:
-    """Simulate a case/control trait on a cohort and keep its whole truth.
+def phenotype(
+    ds: xr.Dataset,
+    params: Phenotype | None = None,
+    *,
+    effects: pd.DataFrame | None = None,
+    covariance: NDArray[np.float64] | None = None,
+    effect_correlation: NDArray[np.float64] | None = None,
+) -> xr.Dataset:
+    """Simulate traits on a cohort and keep their whole truth.
 
     Parameters
     ----------
     ds
         A cohort with ``call_genotype``; missing calls count as the mean.
     params
-        Setting of the trait.
+        The setting; the default is the paper's, one case/control trait.
+    effects
+        A user's causal variants: columns ``id``, ``a1`` and an effect per allele for each trait.
+    covariance
+        float64 (traits, traits), correlations of the correlated noise, instead of ``pcorr``.
+    effect_correlation
+        float64 (groups, groups), of a variant's effects between ancestry groups in alphabetical order.
 
     Returns
     -------
     xarray.Dataset
-        ``sample_case`` int8 (samples,), 1 case, 0 control; ``sample_liability``,
-        ``sample_genetic_value`` f8 (samples,), mean 0; ``variant_is_causal`` bool, ``variant_effect`` (per
-        standardised genotype), ``variant_effect_per_allele`` and ``variant_allele_frequency`` f8 (variants,),
-        on the liability's scale; ``attrs["trait"]`` with the setting and the liability threshold.
+        Of one trait; of several each variable but those of ids has a last dimension ``traits``, and
+        ``trait_id`` names them.
+
+        ``sample_case`` int8 (samples,), 1 case, 0 control, -1 in a quantitative trait (no variable if no
+        trait has a status); ``sample_is_ascertained`` bool, whether the sample is in the study;
+        ``sample_liability``, ``sample_genetic_value`` f8, mean 0; ``sample_component`` f8 (samples,
+        components), ``component_id``; ``sample_covariate`` f8 (samples, covariates), ``covariate_id`` and
+        ``covariate_effect`` (covariates,) if there are covariates.
+
+        ``variant_is_causal`` bool (variants,), ``variant_effect`` (per standardised genotype),
+        ``variant_effect_per_allele`` and ``variant_allele_frequency`` f8, on the liability's scale, of
+        several groups their mean over samples; ``variant_background_effect``, ``variant_dominance_effect``,
+        ``variant_interaction_effect`` and ``pair_effect`` (pairs,) with ``pair_variant`` (pairs, 2) of the
+        parts that there are; ``model_*`` all that gives the same trait to other samples.
+
+        ``share_*`` (shares,): shares of variance asked for and realised. ``attrs["trait"]``: the setting, of
+        each trait the rule that gives the status or None (``rules``), and ``threshold``, if there is one.
 
     Raises
     ------
     DataError
-        If no variant varies.
+        If no variant varies, a share has nothing to vary, a prevalence makes no case or no control, or there
+        are too few cases or controls to draw.
+    ConfigError
+        If the matrices are no correlations.
 
     Notes
     -----
-    Two passes. Memory: 8 bytes per sample and variant, and one tile per task. Causal variants and effects are
-    addressed by the variant's row in the source, and don't depend on chunks.
+    Passes, memory and time are those of `quantitative`; status and study take 16 bytes per sample. All
+    draws are addressed by the variant's row in the source and by the sample's place, and don't depend on
+    chunks.
     """
     params = params or Phenotype()
-    counts, _ = count_genotypes(ds, label="frequencies")
-    frequency = allele_frequency(counts[:, 0])
-    causal, beta = _draw_effects(frequency, source_rows(ds), params)
-    scale = np.zeros(len(frequency))
-    scale[causal] = 1 / np.sqrt(2 * frequency[causal] * (1 - frequency[causal]))
-    raw = genetic_values(ds, frequency, beta * scale)
-    noise = Root.from_seed(params.seed).stream("phenotype.noise").normals(0, len(raw))
-    genetic, stretch = _rescale(raw, params.heritability)
-    liability = genetic + _rescale(noise, 1 - params.heritability)[0]
-    case, threshold = _cases(liability, params.prevalence)
-    return xr.Dataset(
-        {
-            "sample_id": ("samples", ds["sample_id"].values),
-            "sample_case": ("samples", case),
-            "sample_liability": ("samples", liability),
-            "sample_genetic_value": ("samples", genetic),
-            "variant_is_causal": ("variants", causal),
-            "variant_effect": ("variants", beta * stretch),
-            "variant_effect_per_allele": ("variants", beta * stretch * scale),
-            "variant_allele_frequency": ("variants", frequency),
-        },
-        attrs={
-            "trait": params.model_dump()
-            | {"threshold": threshold, "genetic_offset": float(raw.mean() * stretch)}
-        },
+    made = quantitative(
+        ds, params, effects=effects, covariance=covariance, effect_correlation=effect_correlation
     )
+    case, study, rules = _statuses(made.liability, params, labels_of(ds))
+    variables = _samples(made) | _shares(made.shares) | _effects(made.model)
+    variables |= {"sample_id": ("samples", ds["sample_id"].values)}
+    variables |= of_traits("sample_is_ascertained", ("samples",), study)
+    if any(rule is not None for rule in rules):
+        variables |= of_traits("sample_case", ("samples",), case)
+    if params.traits > 1:
+        variables["trait_id"] = ("traits", np.array(made.trait_id, object))
+    stored = made.model.to_dataset().assign(noise_covariance=(_NOISE_DIMS, noise_covariance(made)))
+    return stored.assign(variables).assign_attrs(trait=_setting(params, rules))
 
 
-def genetic_values(
-    ds: xr.Dataset, frequency: NDArray[np.float64], per_allele: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return sum over variants of (g - 2p) times an effect per allele, f8 (samples,); missing counts 0.
-
-    Only the variants with an effect are read; sums run over fixed tiles.
-    """
-    rows = np.flatnonzero(per_allele)
-    values = np.zeros((len(rows), 4))
-    for code, dosage in ((HOM_REF, 0), (HET, 1), (HOM_ALT, 2)):
-        values[:, code] = (dosage - 2 * frequency[rows]) * per_allele[rows]
-    state = {"sum": np.zeros(ds.sizes["samples"])}
-    shared = (source_of(select(ds, rows)), values)
-    return fold("genetic values", _values_tile, tiles(len(rows)), state, _add, shared=shared)["sum"]
+def labels_of(ds: xr.Dataset) -> NDArray[Any] | None:
+    """Return the ancestry group of each sample, None where the cohort has none."""
+    return np.asarray(ds["sample_ancestry"].values) if "sample_ancestry" in ds else None
 
 
-def relatives_trait(ds: xr.Dataset, trait: xr.Dataset) -> xr.Dataset:
-    """Give the same trait (effects, threshold) to other samples over the same variants.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``sample_case``, ``sample_liability``, ``sample_genetic_value`` (samples,).
-    """
-    setting = trait.attrs["trait"]
-    genetic = genetic_values(
-        ds, trait["variant_allele_frequency"].values, trait["variant_effect_per_allele"].values
-    )
-    genetic -= setting["genetic_offset"]
-    stream = Root.from_seed(setting["seed"]).stream("phenotype.noise-of-relatives")
-    liability = genetic + np.sqrt(1 - setting["heritability"]) * stream.normals(0, len(genetic))
-    case = (liability >= setting["threshold"]).astype(np.int8)
-    return xr.Dataset(
-        {
-            "sample_case": ("samples", case),
-            "sample_liability": ("samples", liability),
-            "sample_genetic_value": ("samples", genetic),
-        }
-    )
+def of_traits(name: str, dims: tuple[str, ...], values: NDArray[Any]) -> dict[str, Any]:
+    """Return a variable with a last dimension of traits, or without it where there is one trait."""
+    if values.shape[-1] == 1:
+        return {name: (dims, values[..., 0])}
+    return {name: ((*dims, "traits"), values)}
 
 
-def _draw_effects(
-    frequency: NDArray[np.float64], rows: NDArray[np.int64], params: Phenotype
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Causal variants without replacement among those that vary, and normal effects, 0 elsewhere."""
-    varies = np.flatnonzero((frequency > 0) & (frequency < 1))
-    if len(varies) == 0:
-        raise DataError("no variant varies in this cohort, so that no trait can be simulated on it")
+def _setting(params: Phenotype, rules: list[Rule | None]) -> dict[str, Any]:
+    setting = params.model_dump(mode="json")
+    setting["rules"] = [None if rule is None else rule.to_attrs() for rule in rules]
+    if len(rules) == 1 and rules[0] is not None and set(rules[0].cut) == {WHOLE}:
+        setting["threshold"] = rules[0].cut[WHOLE]
+    return setting
+
+
+def _rule(params: Phenotype, k: int) -> Rule | None:
+    """Return the rule of a trait, its cuts not known yet."""
+    status = params.status_by_trait[k] if params.status_by_trait else params.status
+    if status == "none":
+        return None
+    overall = params.prevalence_by_trait[k] if params.prevalence_by_trait else params.prevalence
+    return Rule(status, params.logit_slope, {**params.prevalence_by_group, WHOLE: overall}, {})
+
+
+def _statuses(
+    liability: NDArray[np.float64], params: Phenotype, labels: NDArray[Any] | None
+) -> tuple[NDArray[np.int8], NDArray[np.bool_], list[Rule | None]]:
+    """Return status and whether in the study, (samples, traits), and the rule of each trait."""
     root = Root.from_seed(params.seed)
-    wanted = min(len(varies), max(1, round(params.causal_fraction * len(frequency))))
-    order = np.argsort(root.stream("phenotype.causal").words64(0, rows[varies]), kind="stable")
-    causal = np.zeros(len(frequency), bool)
-    causal[varies[order[:wanted]]] = True
-    effects = root.stream("phenotype.effect").normals(0, rows)
-    return causal, np.where(causal, effects, 0.0)
+    sizes = Sizes(params.n_cases, params.n_controls, params.controls_per_case, params.ascertain_by_group)
+    case = np.full(liability.shape, -1, np.int8)
+    study = np.ones(liability.shape, bool)
+    rules = []
+    for k in range(liability.shape[1]):
+        rule = _rule(params, k)
+        if rule is not None:
+            exact, stream = params.counts == "exact", root.stream(STATUS_STREAM)
+            case[:, k], rule = assign(liability[:, k], rule, labels, stream, k, exact=exact)
+            study[:, k] = ascertain(case[:, k], sizes, labels, root.stream(_STUDY_STREAM), k)
+        rules.append(rule)
+    return case, study, rules
 
 
-def _rescale(values: NDArray[np.float64], variance: float) -> tuple[NDArray[np.float64], float]:
-    """Centre `values` and stretch them to a variance; also return the stretch."""
-    centred = values - values.mean()
-    sd = centred.std()
-    stretch = float(np.sqrt(variance) / sd) if sd > 0 else 0.0
-    return centred * stretch, stretch
+def _samples(made: Quantitative) -> dict[str, Any]:
+    names = list(made.components)
+    components = np.stack([made.components[name] for name in names], axis=1)
+    variables: dict[str, Any] = {"component_id": ("components", np.array(names, object))}
+    variables |= of_traits("sample_liability", ("samples",), made.liability)
+    variables |= of_traits("sample_genetic_value", ("samples",), made.genetic)
+    variables |= of_traits("sample_component", ("samples", "components"), components)
+    if made.covariates is not None:
+        drawn = made.covariates
+        variables["covariate_id"] = ("covariates", np.array(drawn.design_names, object))
+        variables["sample_covariate"] = (("samples", "covariates"), _design(drawn))
+        variables |= of_traits("covariate_effect", ("covariates",), drawn.effects)
+    return variables
 
 
-def _cases(liability: NDArray[np.float64], prevalence: float) -> tuple[NDArray[np.int8], float]:
-    """Exactly round(n K) cases: the largest liabilities."""
-    n_cases = round(prevalence * len(liability))
-    if not 0 < n_cases < len(liability):
-        raise DataError(
-            f"a prevalence of {prevalence:g} makes no case, or no control, among {len(liability)} samples; "
-            "change [phenotype] prevalence or make more samples"
-        )
-    order = np.argsort(-liability, kind="stable")
-    case = np.zeros(len(liability), np.int8)
-    case[order[:n_cases]] = 1
-    return case, float(liability[order[n_cases - 1]])
+def _design(drawn: Drawn) -> NDArray[np.float64]:
+    """Return the columns that act, as a GWAS wants them: of categories 0 and 1 for each but the first."""
+    columns = []
+    for kind, values in zip(drawn.kinds, drawn.values.T, strict=True):
+        levels = np.unique(values)[1:] if kind == "categorical" else []
+        columns += [values == level for level in levels] if kind == "categorical" else [values]
+    return np.column_stack(columns).astype(np.float64)
 
 
-def _values_tile(source: Source, values: NDArray[np.float64], v0: int, v1: int) -> NDArray[np.float64]:
-    """Task: one tile's part of everybody's value; each sample's sum runs over the variants in their order."""
-    out = np.zeros(source.shape[1])
-    for a, b, s0, s1 in blocks(source, v0, v1):
-        add_values(read_packed(source, a, b, s0, s1), values[a:b], out[s0:s1])
-    return out
+def _effects(model: GeneticModel) -> dict[str, Any]:
+    acts = any(term.name in (*ADDITIVE, "dominance", "interaction") for term in model.terms)
+    variables: dict[str, Any] = {
+        "variant_is_causal": ("variants", model.causal & acts),
+        "variant_allele_frequency": ("variants", model.frequency),
+    }
+    variables |= of_traits("variant_effect", ("variants",), model.effect)
+    variables |= of_traits("variant_effect_per_allele", ("variants",), model.per_allele)
+    for name in ("background", "dominance", "interaction"):
+        effect = getattr(model, name)
+        if effect is not None:
+            variables |= of_traits(f"variant_{name}_effect", ("variants",), effect)
+    if model.pair_effects is not None:
+        variables["pair_variant"] = (("pairs", "two"), model.pairs)
+        variables |= of_traits("pair_effect", ("pairs",), model.pair_effects)
+    return variables
 
 
-def _add(state: dict[str, Any], _: int, part: NDArray[np.float64]) -> None:
-    state["sum"] += part
+def _shares(table: pd.DataFrame) -> dict[str, Any]:
+    kinds = {"trait": object, "group": object, "component": object, "asked": float, "realised": float}
+    return {f"share_{name}": ("shares", table[name].to_numpy(kind)) for name, kind in kinds.items()}
+
+
+def noise_covariance(made: Quantitative) -> NDArray[np.float64]:
+    """Return the covariance of all that is not genetic between traits, f8 (groups, traits, traits)."""
+    rest = sum(v for name, v in made.components.items() if name not in made.genetic_names)
+    residual = np.broadcast_to(rest, made.liability.shape)
+    with threadpool_limits(1):  # the bits of a product depend on the threads of BLAS
+        parts = [residual[made.group == k] for k in range(len(made.model.groups))]
+        centred = [part - part.mean(axis=0) for part in parts]
+        return np.stack([part.T @ part / max(1, len(part)) for part in centred])
