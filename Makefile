@@ -60,6 +60,7 @@ notebooks: setup  ## run every notebook
 	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
 	cp "$$@" "$$work"; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH" JUPYTER_PREFER_ENV_PATH=1; \
+	export GENOWEAVE_TEST_DATA="$${GENOWEAVE_TEST_DATA:-$(abspath ../shared/data)}"; \
 	cd "$$work"; \
 	jupytext --quiet --to ipynb --set-kernel python3 *.py; \
 	pytest -ra --nbmake *.ipynb

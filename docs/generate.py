@@ -12,7 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -71,7 +71,17 @@ def configuration() -> str:
     for name in SECTIONS:
         section = type(RunConfig.model_fields[name].default)
         parts.append(f"### `[{name}]`\n\n{summary(section)}\n\n{keys(section)}")
+        for key, cls in lists_of_tables(section):
+            parts.append(f"#### `[[{name}.{key}]]`\n\n{summary(cls)}\n\n{keys(cls)}")
     return "\n".join(parts)
+
+
+def lists_of_tables(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the keys of a section whose values are lists of tables, and what a table holds."""
+    for key, field in section.model_fields.items():
+        for inner in get_args(field.annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield key, inner
 
 
 def simulation() -> str:
@@ -113,7 +123,7 @@ def keys(cls: type[BaseModel]) -> str:
             kind(field.annotation),
             limits(field.metadata),
             default(name, field),
-            str(field.description),
+            str(field.description).replace("|", "\\|"),
         ]
         for name, field in cls.model_fields.items()
     ]
@@ -122,6 +132,8 @@ def keys(cls: type[BaseModel]) -> str:
 
 def default(name: str, field: Any) -> str:
     """Write a default as it stands in TOML; a section's seed is the run's."""
+    if field.is_required():
+        return "must be given"
     return "`seed` of the run" if name == "seed" else code(field.default)
 
 
@@ -140,7 +152,9 @@ def kind(annotation: Any) -> str:
         return " or ".join(f"`{json.dumps(value)}`" for value in inner)
     if origin is tuple:
         return f"list of {kind(inner[0])}"
-    if origin is dict:
+    if origin is Annotated:
+        return kind(inner[0])
+    if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "table"
     return {int: "integer", float: "number", str: "text", bool: "`true` or `false`"}[annotation]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,31 @@ import xarray as xr
 
 from genoweave.config import load
 from genoweave.errors import DataError, StoreError
+from genoweave.io.gwas_results import read_results
 from genoweave.methods import watermark as _watermark
 from genoweave.methods.evaluation import Evaluation, compare_frequencies, embed, group_fidelity
 from genoweave.methods.pca import PCA, pca
 from genoweave.methods.relatives import Pedigree, Relatives, make_pedigree
 from genoweave.methods.relatives import relatives as _descend
 from genoweave.methods.synthesis.channel import mechanism
+from genoweave.methods.watermark.hiding import watermark_cohort
+from genoweave.methods.watermark.key import Key
+from genoweave.methods.watermark.verification import Precision, Verdict
+from genoweave.methods.watermark.verification import verify as compare_with
 from genoweave.pipeline.run import run
 from genoweave.rng import Root
 
 __all__ = [
     "evaluate",
+    "read_key",
     "relatives",
     "release",
+    "verify",
     "watermark",
+    "watermark_cohort",
 ]
+
+_LARGEST_KEY = 2**30
 
 
 def watermark(
@@ -61,6 +72,67 @@ def watermark(
     tests.insert(1, "case", marks["watermark_case"].values)
     tests.attrs["joint_fit"] = reason
     return marks, tests
+
+
+def verify(
+    key: Key | str | Path,
+    results: str | Path | Sequence[str | Path],
+    *,
+    trait: str | None = None,
+    program: str = "auto",
+    precision: Precision = "auto",
+) -> Verdict:
+    """Tell from a server's results whether it did the association that it was asked for.
+
+    Parameters
+    ----------
+    key
+        The secret key that came with the watermarked cohort, or its file.
+    results
+        Table of PLINK 2, REGENIE, GEMMA, SAIGE or genoweave, or several (a file per chromosome).
+    trait
+        Of results with several traits, which one; the key's by default.
+    program
+        Whose results: plink2, regenie, gemma or saige; by the header if ``"auto"``.
+    precision
+        See `genoweave.methods.watermark.verification.verify`.
+
+    Returns
+    -------
+    Verdict
+        ``is_honest``, ``diagnosis``, ``statement`` and ``evidence``; ``watermarks``, a row each of what was
+        expected and returned.
+
+    Raises
+    ------
+    StoreError, DataError
+        If a file cannot be read, is no key or no results, or has none of the watermarks.
+    """
+    secret = key if isinstance(key, Key) else read_key(Path(key))
+    returned = read_results(results, secret.watermarks, program=program, trait=trait or secret.trait)
+    return compare_with(secret, returned.rows, program=returned.program, precision=precision)
+
+
+def read_key(path: Path) -> Key:
+    """Read a watermark key file.
+
+    Raises
+    ------
+    StoreError, DataError
+        If it cannot be read, or is no key.
+    """
+    if not path.is_file():
+        raise StoreError(f"there is no watermark key {path}; check the path")
+    if path.stat().st_size > _LARGEST_KEY:
+        raise DataError(f"{path} is no watermark key: it is larger than 1 GiB; check the path")
+    try:
+        return Key.from_json(path.read_text("utf-8"))
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no watermark key: it is not text; check the path") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def relatives(

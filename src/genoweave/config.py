@@ -164,13 +164,14 @@ class RunConfig(Parameters):
             memory_bytes(self.cluster.memory_limit)
         return self
 
-    def require_one_status(self) -> None:
-        """Refuse traits that the files of a release have no place for: they hold one status, of everybody.
+    def require_runnable(self) -> None:
+        """Refuse settings that a command takes and a run has no place for.
 
         Raises
         ------
         ConfigError
-            If the phenotype is of several traits, quantitative, or of a part of the samples.
+            If the phenotype is of several traits, quantitative or of a part of the samples: the files of a
+            release hold one status of everybody. If watermarks are to be hidden in a cohort with relatives.
         """
         trait = self.phenotype
         ascertained = (trait.n_cases, trait.n_controls, trait.controls_per_case) != (None, None, None)
@@ -179,6 +180,11 @@ class RunConfig(Parameters):
             raise ConfigError(
                 "[phenotype] of a run makes one case/control trait of all samples; leave out traits, "
                 'status = "none", n_cases, n_controls and controls_per_case, or use: genoweave phenotype'
+            )
+        if self.watermark.enabled and self.watermark.kind == "qc-proof" and self.relatives.enabled:
+            raise ConfigError(
+                '[watermark] kind = "qc-proof" hides watermarks among the SNPs; the relatives\' files would '
+                'show which these are. Set [relatives] enabled = false, or kind = "paper"'
             )
 
 

@@ -17,7 +17,7 @@ HEAVY = ("numpy", "pandas", "xarray", "dask", "distributed", "zarr", "numba", "s
 ARGUMENTS = {
     "demo": 0, "init": 1, "plan": 1, "run": 1, "status": 1, "report": 1, "release": 1, "simulate": 1,
     "import": 2, "export": 1, "qc": 1, "pca": 1, "ancestry": 1, "synthesize": 1, "phenotype": 1,
-    "watermark": 1, "relatives": 1, "king": 1, "gwas": 1, "evaluate": 2, "doctor": 0,
+    "watermark": 1, "verify": 2, "relatives": 1, "king": 1, "gwas": 1, "evaluate": 2, "doctor": 0,
 }  # fmt: skip
 COMMON = ("--workers", "--scheduler", "--memory-limit", "--seed", "--config", "--verbose", "--quiet")
 
@@ -125,6 +125,7 @@ MISSING = {
     "import": ("no", "x.vcz"), "export": ("no", "--to", "csv", "--out", "x.csv"), "qc": ("no", "--out", "x"),
     "pca": ("no", "--out", "x"), "ancestry": ("no", "--out", "x"), "synthesize": ("no", "--out", "x"),
     "phenotype": ("no", "--out", "x"), "watermark": ("no", "--pheno", "no.tsv", "--out", "x"),
+    "verify": ("no.json", "no.tsv"),
     "relatives": ("no", "--out", "x"), "king": ("no", "--out", "x"), "gwas": ("no", "--out", "x"),
     "evaluate": ("no", "no", "--out", "x"),
 }  # fmt: skip

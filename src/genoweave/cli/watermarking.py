@@ -1,29 +1,111 @@
-"""The commands that make watermark SNPs, and read what a server says of them."""
+"""The command that makes watermark SNPs, and hides them among those of a cohort to send."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import xarray as xr
 
 from genoweave import api
-from genoweave.cli.options import Common, arguments
-from genoweave.cli.shared import COHORT, KEY, OUT, PHENO, beside, key_of
-from genoweave.cohorts import open_cohort, save
-from genoweave.errors import DataError
+from genoweave.cli.options import Common, argument, arguments, option
+from genoweave.cli.shared import ANCESTRY, COLUMN, KEY, beside, key_of, open_labelled
+from genoweave.cohorts import FORMATS, export, open_cohort, save
+from genoweave.errors import ConfigError, DataError, StoreError
+from genoweave.io.files import make_folder, remove, write_atomic
+from genoweave.io.phenotype_files import STYLES, write_covariates, write_phenotypes
 from genoweave.io.release import write_tsv
-from genoweave.io.tables import case_control, match_ids, read_phenotypes
-from genoweave.methods.watermark import Watermark
+from genoweave.io.tables import case_control, is_case_control, match_ids, read_phenotypes
+from genoweave.io.tables.joining import Tables, join_tables
+from genoweave.methods.gwas import Trait
+from genoweave.methods.watermark import (
+    HiddenWatermark,
+    Key,
+    Watermark,
+    detection_probability,
+    watermarks_needed,
+)
+from genoweave.methods.watermark.models import MODELS, PROGRAMS
+
+_ENDINGS = {".bed": "plink", ".pgen": "pgen", ".bcf": "bcf", ".vcf": "vcf", ".gz": "vcf", ".bgen": "bgen"}
+_SHARES = (0.01, 0.05, 0.1, 0.2)
 
 
-@arguments(COHORT, PHENO, OUT, KEY, flags=(Watermark,))
-def watermark(cohort: str, pheno: Path, out: Path, noise_key: Path | None, common: Common) -> None:
-    """Make watermark SNPs for a trait: OUT (Zarr) and OUT.tests.tsv."""
-    params = common.parameters(Watermark, "watermark")
+@arguments(
+    argument("cohort", metavar="COHORT", required=False),
+    option("--out", type=click.Path(path_type=Path), help="what to write"),
+    option("--pheno", type=click.Path(path_type=Path),
+           help="table of phenotypes; those that the cohort was imported with, or a .fam's, by default"),
+    option("--pheno-name", metavar="NAME", help="the trait; the first by default"),
+    option("--covar", type=click.Path(path_type=Path),
+           help="table of covariates; those that the cohort was imported with by default"),
+    option("--covar-name", metavar="NAMES", help="covariates to use, with commas; all by default"),
+    option("--key", "key_file", type=click.Path(path_type=Path),
+           help="secret key file (JSON) to write; the watermarks are hidden in the cohort then"),
+    option("--force", is_flag=True, help="replace the key file if there is one"),
+    option("--to", type=click.Choice([name for name in FORMATS if name != "csv"]),
+           help="format of OUT  [default: by its ending, else vcz]"),
+    option("--tables", type=click.Choice(STYLES), default="plink2", show_default=True,
+           help="who is to read OUT.pheno and OUT.covar"),
+    option("--asked", type=click.Choice([*PROGRAMS, *MODELS]), default="plink2", show_default=True,
+           help="what the server is asked to run: a program, or a model"),
+    option("--distinguish", "try_to_tell", is_flag=True,
+           help="report how well classifiers tell the watermarks from real SNPs"),
+    option("--power", is_flag=True, help="print detection probabilities, and make nothing"),
+    option("--variants", type=click.IntRange(1), help="power: real SNPs beside them  [default: many]"),
+    option("--skipped", type=float, help="power: share of SNPs that a server skips"),
+    option("--wanted", type=float, default=0.95, show_default=True, help="power: probability to detect it"),
+    ANCESTRY, COLUMN, KEY,
+    flags=(HiddenWatermark,),
+)  # fmt: skip
+def watermark(
+    cohort: str | None, out: Path | None, key_file: Path | None, power: bool, common: Common, **given: Any
+) -> None:  # fmt: skip
+    """Hide watermark SNPs in COHORT: OUT, OUT.pheno, OUT.covar to send, and the key to keep.
+
+    OUT is the cohort with the watermarks at their places; --key FILE (mode 600) names them and says what an
+    honest server returns, for genoweave verify. Never send the key. Without --key the paper's watermarks are
+    written alone, in a store of their own, with OUT.tests.tsv. --power prints how many are needed.
+    """
+    params = common.parameters(HiddenWatermark, "watermark")
+    if power:
+        _print_power(params.n, given["variants"], given["skipped"], given["wanted"], common)
+        return
+    if cohort is None or out is None:
+        missing = "argument 'COHORT'" if cohort is None else "option '--out'"
+        raise click.UsageError(f"Missing {missing}; only --power goes without")
+    if key_file is not None:
+        _hide(cohort, out, key_file, params, given, common)
+        return
+    if common.flags.get("kind") == "qc-proof":
+        raise click.UsageError("--kind qc-proof needs --key FILE, which says where the watermarks are")
+    if given["pheno"] is None:
+        raise click.UsageError("Missing option '--pheno'")
+    _write_alone(cohort, out, params, given, common)
+
+
+def _print_power(
+    n: int, n_variants: int | None, skipped: float | None, wanted: float, common: Common
+) -> None:
+    shares = _SHARES if skipped is None else (skipped,)
+    among = "many SNPs" if n_variants is None else f"{n_variants} SNPs"
+    common.say(f"{n} watermarks among {among}")
+    for rho in shares:
+        found = detection_probability(n, rho, n_variants)
+        line = f"{rho:.2%} skipped: detected with probability {found:.4f}"
+        if n_variants is not None:
+            line += f" (approximately {detection_probability(n, rho):.4f})"
+        common.say(f"{line}; {watermarks_needed(rho, wanted, n_variants)} watermarks for {wanted:g}")
+
+
+def _write_alone(cohort: str, out: Path, params: Watermark, given: dict[str, Any], common: Common) -> None:
+    """Write the paper's watermarks in a store of their own, and their tests."""
     ds = open_cohort(cohort)
-    case = _read_status(pheno, ds)
-    marks, tests = api.watermark(ds, case, params, key=key_of(noise_key))
+    case = _read_status(given["pheno"], ds)
+    params = Watermark(**params.model_dump() | {"kind": "paper"})
+    marks, tests = api.watermark(ds, case, params, key=key_of(given["noise_key"]))
     save(marks.assign(sample_id=("samples", ds["sample_id"].values)), out)
     write_tsv(tests, beside(out, ".tests.tsv"))
     common.say(f"wrote {len(tests)} watermark SNPs to {out}; joint fit: {tests.attrs['joint_fit']}")
@@ -43,3 +125,121 @@ def _read_status(path: Path, ds: xr.Dataset) -> np.ndarray:
             f"{wrong[0] + 1} of the cohort); wanted 0 or 1, or 1 control and 2 case as in PLINK"
         )
     return status
+
+
+def _hide(
+    cohort: str, out: Path, key_file: Path, params: HiddenWatermark, given: dict[str, Any], common: Common
+) -> None:
+    """Write the cohort to send, its tables and the key."""
+    _check_key_file(key_file, out, force=given["force"])
+    ds = open_labelled(cohort, given["ancestry"], given["ancestry_column"])
+    tables = Tables(given["pheno"], given["covar"])
+    for path, dimension in ((given["pheno"], "traits"), (given["covar"], "covariates")):
+        ds = ds if path is None else ds.drop_dims(dimension, errors="ignore")
+    ds, matchings = join_tables(ds, tables)
+    for matching in matchings:
+        if matching.not_in_table:
+            common.say(str(matching))
+    trait, covariates = _trait(ds, given["pheno_name"]), _columns(ds, "covariate", given["covar_name"])
+    values = np.column_stack(list(covariates.values())) if covariates else None
+    with common.work("watermark"):
+        sent, key = api.watermark_cohort(
+            ds, trait, values, params, key=key_of(given["noise_key"]), asked=given["asked"],
+            names=list(covariates),
+        )  # fmt: skip
+        _write(sent, key, trait, covariates, out, key_file, given)
+        common.say(_said(key, out, key_file))
+        if given["try_to_tell"]:
+            common.say(_told(sent, key))
+
+
+def _check_key_file(key_file: Path, out: Path, *, force: bool) -> None:
+    if key_file.exists() and not force:
+        raise StoreError(
+            f"{key_file} exists; a key cannot be made again without its --noise-key. Choose another name, or "
+            "replace it with --force"
+        )
+    if key_file.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(f"{key_file} is inside {out}, which is sent away; keep the key elsewhere")
+
+
+def _columns(ds: xr.Dataset, kind: str, wanted: str | None) -> dict[str, np.ndarray]:
+    """Return the columns of ``sample_trait`` or ``sample_covariate`` by name."""
+    if f"sample_{kind}" not in ds:
+        known: dict[str, np.ndarray] = {}
+    else:
+        values = ds[f"sample_{kind}"].values
+        known = {str(name): values[:, k] for k, name in enumerate(ds[f"{kind}_id"].values)}
+    if wanted is None:
+        return known
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    chosen = {n: x for name in names for n, x in known.items() if n == name or n.startswith(f"{name}=")}
+    lost = [name for name in names if not any(n == name or n.startswith(f"{name}=") for n in known)]
+    if lost:
+        raise ConfigError(f"there is no {kind} {lost[0]!r} among {len(known)}; check the table's header")
+    return chosen
+
+
+def _trait(ds: xr.Dataset, wanted: str | None) -> Trait:
+    """Return the trait by PLINK's rule: 1 and 2 (0 missing), or 0 and 1 where there is no 2; or numbers."""
+    columns = _columns(ds, "trait", wanted)
+    if not columns and "sample_phenotype" in ds and np.isfinite(ds["sample_phenotype"].values).any():
+        columns = {"PHENO1": ds["sample_phenotype"].values}
+    if not columns:
+        raise DataError("the cohort has no trait; give a table of phenotypes with --pheno")
+    if wanted is not None and len(columns) > 1:
+        raise ConfigError("watermarks are made for one trait; name one with --pheno-name")
+    name, values = next(iter(columns.items()))
+    if not is_case_control(values):
+        return Trait(name, values, is_binary=False)
+    status = case_control(values, zero_one=not (values == 2).any())
+    return Trait(name, np.where(status < 0, np.nan, status), is_binary=True)
+
+
+def _write(
+    sent: xr.Dataset, key: Key, trait: Trait, covariates: dict[str, np.ndarray], out: Path, key_file: Path,
+    given: dict[str, Any],
+) -> None:  # fmt: skip
+    """Write the key first: a cohort whose key is lost must not be sent."""
+    beside(out, "")
+    make_folder(key_file.parent)
+    write_atomic(key_file, key.to_json(), mode=0o600)
+    try:
+        to = given["to"] or _ENDINGS.get(out.suffix, "vcz")
+        export(sent, to, out)
+        prefix = _prefix(out, to)
+        status = {"sample_case": ("samples", np.nan_to_num(trait.values, nan=-1).astype(np.int8))}
+        tables = sent.assign(status if trait.is_binary else {"watermark_trait": ("samples", trait.values)})
+        tables = tables.assign({f"covar_{k}": ("samples", x) for k, x in enumerate(covariates.values())})
+        column = {trait.name: "sample_case" if trait.is_binary else "watermark_trait"}
+        write_phenotypes(tables, beside(prefix, ".pheno"), given["tables"], column)
+        if covariates:
+            names = {name: f"covar_{k}" for k, name in enumerate(covariates)}
+            write_covariates(tables, beside(prefix, ".covar"), given["tables"], names)
+    except BaseException:
+        remove(key_file)
+        raise
+
+
+def _prefix(out: Path, to: str) -> Path:
+    endings = {"plink": ".bed", "pgen": ".pgen", "vcf": ".vcf.gz", "bcf": ".bcf", "bgen": ".bgen"}
+    name = out.name.removesuffix(endings.get(to, ".vcz")).removesuffix(".vcf")
+    return out.with_name(name or out.name)
+
+
+def _said(key: Key, out: Path, key_file: Path) -> str:
+    signals = int((key.watermarks["role"] == "signal").sum())
+    strong = int((key.expected[key.asked]["log10_p"] < np.log10(5e-8)).sum())
+    return (
+        f"wrote {out} with {len(key.watermarks)} watermarks among {key.n_variants} variants: {signals} "
+        f"associated with {key.trait} ({strong} genome-wide significant), {len(key.watermarks) - signals} "
+        f"not; keep {key_file} secret"
+    )
+
+
+def _told(sent: xr.Dataset, key: Key) -> str:
+    from genoweave.methods.watermark.distinguish import distinguish, rows_of
+
+    found = distinguish(sent, rows_of(sent, key))
+    auc = ", ".join(f"{name} {value:.3f}" for name, value in found.auc.items())
+    return f"telling them from real SNPs, AUC: {auc} (0.5 +- {found.band:.3f} if nothing can be told)"

@@ -75,7 +75,7 @@ def plan(config: RunConfig, shape: Shape | None = None) -> list[StagePlan]:
 
     Every figure is an upper bound: all variants and samples are taken to pass quality control.
     """
-    config.require_one_status()
+    config.require_runnable()
     costs = _Costs(config, shape or shape_of(config))
     rows = [
         costs.import_stage(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,17 +17,8 @@ from numpy.typing import NDArray
 from genoweave.aggregate import people
 from genoweave.errors import DataError
 from genoweave.methods.association import logistic
-from genoweave.parameters import Field, Parameters
+from genoweave.methods.watermark.parameters import Watermark
 from genoweave.rng import Root, Stream
-
-
-class Watermark(Parameters):
-    """How many watermark SNPs, and their shape; the defaults are the paper's."""
-
-    n: int = Field(20, ge=1, le=1000, description="watermark SNPs")
-    eps: float = Field(0.3, gt=0, lt=1, description="share of subjects with genotype 2")
-    z0: float = Field(0.49, gt=0, lt=1, description="share of genotype 1 among the other subjects")
-    kind: Literal["paper"] = Field("paper", description="construction of the genotypes")
 
 
 def watermark(
