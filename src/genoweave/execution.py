@@ -154,8 +154,8 @@ _checkpoints: ContextVar[Checkpoints | None] = ContextVar("genoweave_checkpoints
 
 
 @contextmanager
-def checkpoint_to(checkpoints: Checkpoints) -> Iterator[None]:
-    """Let the folds inside keep their state in `checkpoints`."""
+def checkpoint_to(checkpoints: Checkpoints | None) -> Iterator[None]:
+    """Let the folds inside keep their state in `checkpoints`, or nowhere."""
     token = _checkpoints.set(checkpoints)
     try:
         yield

@@ -30,7 +30,7 @@ def hide(run: Context, ds: xr.Dataset, case: np.ndarray) -> xr.Dataset:
     """
     trait = Trait("PhenotypeCondition", case.astype(np.float64), is_binary=True)
     # the same folds run many times, on other variants: what one has done is nothing for the next
-    with checkpoint_to(None):  # type: ignore[arg-type]
+    with checkpoint_to(None):
         sent, key = watermark_cohort(ds, trait, None, run.config.watermark, run.key)
     path = run.path(KEY_OF_WATERMARKS)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
