@@ -82,7 +82,17 @@ CASES = {
     "read where it is": {"input": {"convert": False}},
     "components in passes": {"pca": {"solver": "randomized", "n_components": 5}},
     "small chunks": {"storage": {"variant_chunk": 50, "sample_chunk": 30}},
-}
+    "a trait of many parts": {
+        "phenotype": {
+            "h2s": 0.5, "dominance": 0.1, "epistasis": 0.1, "n_pairs": 600, "interaction": 0.1, "delta": 0.2,
+            "stratification": 0.2, "stratification_components": 3, "heritability_by_group": {"group0": 0.5},
+            "covariates": [{"name": "age", "depends_on": "pcs"}],
+        }
+    },
+    "hidden watermarks": {
+        "watermark": {"kind": "qc-proof", "n": 8, "z_min": 2, "z_max": 3}, "relatives": {"enabled": False},
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -97,7 +107,8 @@ def test_run__keeps_its_tasks_few_and_small(
     assert sum(spy.tasks.values()) > 50
     too_many = {name: (n, planned[name]) for name, n in spy.tasks.items() if n > planned[name]}
     assert not too_many, "tasks (submitted, planned)"
-    assert spy.own_bytes.pop("qc: _smallest_p") < COUNTS_OF_A_TEST
+    for stage in ("qc", "watermark"):
+        assert spy.own_bytes.pop(f"{stage}: _smallest_p", 0) < COUNTS_OF_A_TEST
     assert {name: size for name, size in spy.own_bytes.items() if size > LARGEST_ARGUMENTS} == {}
     assert {name: size for name, size in spy.shared_bytes.items() if size > LARGEST_SHARED} == {}
 

@@ -29,6 +29,9 @@ _STRIP = 1024  # rows of a Gram matrix that a task makes
 # Tiles of variants that a task of `king` holds; of more it takes half the samples on each side.
 _KING_TILES = 16
 _ROUNDS = 4  # of drawing donors; more are rare
+_COLUMNS_PER_PASS, _PAIRS_PER_PASS = 64, 256  # of effects of a trait
+_WATERMARK_BATCH = 256 * 2**20 // 40  # genotypes of watermarks that are made together
+_WATERMARK_FITS = 200  # small tasks, most of them searches for a strength of association
 _LANCZOS_COLUMNS = 1600  # that a basis is taken to have when it has converged
 
 
@@ -149,13 +152,19 @@ class _Costs:
         return self.stage("qc", tasks, 3 * self.disk(self.n), self.disk(self.n), memory)
 
     def pca(self) -> StagePlan:
-        k, side = self.config.pca.n_components, min(self.n, self.m)
-        exact, score_tasks = self.config.pca.solver != "randomized", _product_tasks(self.n)
+        k = self.config.pca.n_components
+        tasks, passes, memory = self.components(self.n, k, self.config.pca.solver)
+        return self.stage("pca", tasks, passes * self.disk(self.n), 8 * k * (self.n + self.m), memory)
+
+    def components(self, n: int, k: int, solver: str = "auto") -> tuple[int, int, int]:
+        """Return tasks, passes over the genotypes and bytes of k components of n samples."""
+        side = min(n, self.m)
+        exact, score_tasks = solver != "randomized", _product_tasks(n)
         tasks = 3 * self.tiles + score_tasks  # frequencies, linkage, the scratch copy; scores
         # a Gram matrix of samples, LAPACK's copy and a task's strip
-        if exact and self.n <= min(self.m, _EXACT_SAMPLES):
-            passes, matrix, task = 3, 20 * side**2, 8 * TILE_VARIANTS * self.n
-            tasks += -(-self.n // _STRIP) + self.tiles
+        if exact and n <= min(self.m, _EXACT_SAMPLES):
+            passes, matrix, task = 3, 20 * side**2, 8 * TILE_VARIANTS * n
+            tasks += -(-n // _STRIP) + self.tiles
         # of variants, float32, and the basis; strips of integers
         elif exact and self.m <= _EXACT_VARIANTS:
             passes, matrix, task = self.tiles + 2, 4 * side**2 + 8 * side**2 // 2, 16 * TILE_VARIANTS * self.m
@@ -164,13 +173,8 @@ class _Costs:
             columns = min(side, max(_LANCZOS_COLUMNS, 8 * k))
             passes, matrix, task = columns // 32 + 1, 8 * side * columns, 8 * TILE_VARIANTS * 4096
             tasks += passes * (_product_tasks(self.m) + score_tasks)
-        memory = (
-            matrix
-            + 3 * self.scores
-            + 16 * k * self.m
-            + self.slots * (task + self.tile(self.n) + _BLOCK_BYTES)
-        )
-        return self.stage("pca", tasks, passes * self.disk(self.n), 8 * k * (self.n + self.m), memory)
+        memory = matrix + 24 * k * n + 16 * k * self.m + self.slots * (task + self.tile(n) + _BLOCK_BYTES)
+        return tasks, passes, memory
 
     def ancestry(self) -> StagePlan:
         return self.stage("ancestry", 1, self.scores, 100 * self.n, 400 * self.n)
@@ -184,13 +188,29 @@ class _Costs:
         return self.stage("synthesis", tasks, 4 * self.disk(self.n), self.disk(self.made), memory)
 
     def phenotype(self) -> StagePlan:
-        memory = self.counting(self.made) + self.slots * self.tile(self.made) + self.waiting * 8 * self.made
-        written = 40 * (self.m + self.made)
-        return self.stage("phenotype", 2 * self.tiles, 2 * self.disk(self.made), written, memory)
+        trait, terms = self.config.phenotype, 5
+        groups = self.groups if trait.heritability_by_group or trait.effect_correlation < 1 else 1
+        passes = 2 + -(-terms * groups // _COLUMNS_PER_PASS)
+        if trait.epistasis:
+            passes += -(-trait.n_pairs // _PAIRS_PER_PASS)
+        tasks, memory = passes * self.tiles, self.counting(self.made) + self.slots * self.tile(self.made)
+        memory += (self.waiting + terms) * 8 * terms * groups * self.made
+        if trait.stratification or any(covariate.depends_on == "pcs" for covariate in trait.covariates):
+            more, of_components, held = self.components(self.made, trait.stratification_components)
+            tasks, passes, memory = tasks + more, passes + of_components, max(memory, held)
+        written = 8 * (terms + 1) * groups * (self.m + self.made)
+        return self.stage("phenotype", tasks, passes * self.disk(self.made), written, memory)
 
     def watermark(self) -> StagePlan:
         marks = self.config.watermark.n * self.made
-        return self.stage("watermark", 1, self.made, marks, 40 * marks)
+        if self.config.watermark.kind == "paper":
+            return self.stage("watermark", 1, self.made, marks, 40 * marks)
+        # two passes for the frequencies and linkage of all variants, then fits of the watermarks
+        batches = -(-marks // _WATERMARK_BATCH)
+        memory = self.counting(self.made) + self.slots * 8 * TILE_VARIANTS * 5000 + 2 * marks
+        memory += 40 * self.m * self.groups + 4 * _WATERMARK_BATCH
+        tasks = 4 * self.tiles + _WATERMARK_FITS * batches
+        return self.stage("watermark", tasks, 2 * self.disk(self.made), 2 * marks, memory)
 
     def relatives(self) -> StagePlan:
         memory = self.writing(self.family, self.made) + self.slots * self.tile(2 * self.family) * 4
