@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from genoweave.cohorts import open_cohort
 from genoweave.io.plink import write_plink
-from genoweave.methods.phenotype import PRESETS, Phenotype
+from genoweave.methods.phenotype import PRESETS, Phenotype, phenotype
 from tests.cli.conftest import Call
 from tests.small_cohort import strings
 
@@ -107,7 +108,7 @@ def test_phenotype__several_traits_of_all_parts(call: Call, clean: Path, tmp_pat
         parts = samples.filter(like=f"trait{k}.").drop(
             columns=[f"trait{k}.case", f"trait{k}.liability", f"trait{k}.genetic_value"], errors="ignore"
         )
-        np.testing.assert_allclose(parts.sum(axis=1), samples[f"trait{k}.liability"], atol=1e-8)
+        np.testing.assert_allclose(parts.sum(axis=1), samples[f"trait{k}.liability"], atol=1e-7)
 
 
 def test_phenotype__presets_and_flags_over_them(call: Call, clean: Path, tmp_path: Path) -> None:
@@ -134,6 +135,51 @@ def test_phenotype__takes_effects_and_gives_them_again(call: Call, clean: Path, 
     assert answer.code == 1
     assert "allele N" in answer.err
     assert not list(tmp_path.glob("c.*"))
+
+
+def test_phenotype__takes_effects_of_several_traits_again(call: Call, clean: Path, tmp_path: Path) -> None:
+    assert call("phenotype", clean, "--out", tmp_path / "a", "--n-causal", 6, "--traits", 2).code == 0
+    flags = ("--effects", tmp_path / "a.truth.tsv", "--traits", 2, "--no-rescale-effects")
+    assert call("phenotype", clean, "--out", tmp_path / "b", *flags).code == 0
+    one, two = tsv(tmp_path / "a.truth.tsv"), tsv(tmp_path / "b.truth.tsv")
+    assert list(one["TRAIT"] + one["ID"]) == list(two["TRAIT"] + two["ID"])
+    np.testing.assert_allclose(two["EFFECT_PER_ALLELE"], one["EFFECT_PER_ALLELE"], rtol=1e-9)
+
+
+def test_phenotype__nothing_of_an_earlier_run_is_left(call: Call, clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.more.covar").write_text("another's")
+    assert call("phenotype", clean, "--out", tmp_path / "p", *MANY, "--n-cases", 5).code == 0
+    more = {"covar", "covariates.tsv", "background.parquet", "pairs.tsv"}
+    more |= {f"trait{k}.ascertained.tsv" for k in (1, 3)}
+    assert more <= {path.name.removeprefix("p.") for path in tmp_path.glob("p.*")}
+    answer = call("phenotype", clean, "--out", tmp_path / "p")
+    assert answer.code == 0
+    always = {"pheno", "pheno.tsv", "shares.tsv", "truth.tsv", "truth.parquet"}
+    written = {path.name.removeprefix("p.") for path in tmp_path.glob("p.*")}
+    assert written == always | {"more.covar"}
+    assert all(f"p.{name}" in answer.out for name in always)
+
+
+def test_phenotype__the_users_files_are_left_alone(call: Call, clean: Path, tmp_path: Path) -> None:
+    ids = strings(clean, "sample_id")
+    text = "#IID\tage\n" + "".join(f"{name}\t{k}\n" for k, name in enumerate(ids))
+    (tmp_path / "p.covar").write_text(text)
+    assert call("phenotype", clean, "--out", tmp_path / "p").code == 0
+    assert (tmp_path / "p.covar").read_text() == text
+    flags = ("--covar", tmp_path / "p.covar", "--covariates", "age=cohort", "--delta", 0.5)
+    answer = call("phenotype", clean, "--out", tmp_path / "p", *flags)
+    assert answer.code == 1
+    assert "would be overwritten" in answer.err
+    assert (tmp_path / "p.covar").read_text() == text
+
+
+def test_phenotype__the_samples_table_is_the_truth(call: Call, clean: Path, tmp_path: Path) -> None:
+    assert call("phenotype", clean, "--out", tmp_path / "p", "--seed", 4).code == 0
+    trait = phenotype(open_cohort(str(clean)), Phenotype(seed=4))
+    samples = tsv(tmp_path / "p.pheno.tsv")
+    assert list(samples["#IID"]) == list(trait["sample_id"].values)
+    assert (samples["case"] == trait["sample_case"].values).all()
+    np.testing.assert_allclose(samples["liability"], trait["sample_liability"], rtol=1e-7)
 
 
 def test_phenotype__takes_the_users_covariate(call: Call, clean: Path, tmp_path: Path) -> None:
@@ -169,6 +215,10 @@ def test_phenotype__settings_of_a_configuration(call: Call, clean: Path, tmp_pat
         (("--status-by-trait", "maybe"), "status_by_trait"),
         (("--prevalence", 0.00001), "no case"),
         (("--effects", "nothing.tsv"), "nothing.tsv"),
+        (("--covariates", "IID=normal", "--delta", 0.5), "IID"),
+        (("--covariates", "place=categorical,place_2=normal", "--delta", 0.5), "place_2"),
+        (("--covariates", "age=cohort", "--delta", 0.5), "--covar"),
+        (("--status", "none", "--n-cases", 5), "n_cases"),
     ],
 )
 def test_phenotype__what_cannot_be_is_refused(

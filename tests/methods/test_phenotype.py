@@ -4,6 +4,7 @@ import json
 
 import helpers
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.special import expit
@@ -125,6 +126,22 @@ def test_phenotype__monomorphic_variants_are_never_causal(cohort):
     trait = phenotype(cohort, Phenotype(causal_fraction=1.0))
     assert np.flatnonzero(~trait["variant_is_causal"].values).tolist() == [3, 400, 800, 1199]
     assert trait["variant_is_causal"].values.sum() == 1196
+
+
+def test_phenotype__variants_of_three_alleles_are_never_causal(cohort):
+    alleles = np.full((1200, 3), "", object)
+    alleles[:, :2] = cohort["variant_allele"].values
+    alleles[[7, 90], 2] = "T"
+    ds = cohort.drop_vars("variant_allele").assign(variant_allele=(("variants", "alleles"), alleles))
+    trait = phenotype(ds, Phenotype(causal_fraction=1.0, h2s=0.5, epistasis=0.1, n_pairs=597))
+    assert np.flatnonzero(~trait["variant_is_causal"].values).tolist() == [3, 7, 90, 400, 800, 1199]
+    assert np.isnan(trait["variant_allele_frequency"].values[[7, 90]]).all()
+    assert (trait["variant_background_effect"].values[[7, 90]] == 0).all()
+    assert not np.isin(trait["pair_variant"].values, [7, 90]).any()
+    assert np.isfinite(trait["sample_liability"].values).all()
+    table = pd.DataFrame({"id": ["rs8"], "a1": [alleles[7, 1]], "effect": [1.0]})
+    with pytest.raises(DataError, match="rs8, which has more than two alleles"):
+        phenotype(ds, effects=table)
 
 
 def test_phenotype__nothing_varies():
@@ -316,6 +333,8 @@ def test_status__none_is_quantitative(cohort):
         {"logit_slope": 0.0},
         {"n_cases": 0},
         {"n_controls": 5, "controls_per_case": 1.0},
+        {"n_cases": 5, "status": "none"},
+        {"controls_per_case": 5, "traits": 2, "status_by_trait": ("none", "none")},
     ],
 )
 def test_status__impossible_settings_are_refused(bad):
@@ -371,6 +390,8 @@ def test_ascertain__by_group(labelled):
 def test_ascertain__too_few_are_refused(cohort, labelled):
     with pytest.raises(DataError, match="300 cases are to be drawn, and there are 200"):
         phenotype(cohort, Phenotype(n_cases=300))
+    with pytest.raises(DataError, match="without a control"):
+        phenotype(cohort, Phenotype(n_cases=1, controls_per_case=0.4))
     with pytest.raises(DataError, match="in group AFR"):
         phenotype(labelled, Phenotype(n_cases=99, ascertain_by_group=True))
     with pytest.raises(DataError, match="no sample_ancestry"):

@@ -7,7 +7,7 @@ from reference import phenotype as reference
 from scipy.stats import chi2, kstest, norm
 
 from genoweave import execution
-from genoweave.errors import ConfigError, DataError
+from genoweave.errors import ConfigError, DataError, MemoryBudgetError
 from genoweave.genotypes import select
 from genoweave.methods.phenotype.genetic import GeneticModel, genetic_values_of
 from genoweave.methods.phenotype.parameters import Covariate, Phenotype
@@ -388,6 +388,16 @@ def test_quantitative__too_few_samples_for_orthogonal_noise(cohort):
     with pytest.raises(DataError, match="orthogonal_noise = false"):
         quantitative(few, Phenotype(traits=6))
     assert quantitative(few, Phenotype(traits=6, orthogonal_noise=False)).liability.shape == (8, 6)
+
+
+def test_quantitative__more_traits_than_fit_into_memory_are_refused(cohort, monkeypatch):
+    params = Phenotype(traits=3)  # of four components
+    needed = 4 * 8 * N * 3 * 4
+    monkeypatch.setattr("genoweave.methods.phenotype.quantitative.machine_memory", lambda: needed)
+    quantitative(cohort, params)
+    monkeypatch.setattr("genoweave.methods.phenotype.quantitative.machine_memory", lambda: needed - 1)
+    with pytest.raises(MemoryBudgetError, match="3 traits of 4 components"):
+        quantitative(cohort, params)
 
 
 def test_quantitative__components_that_do_not_vary_are_refused(cohort):

@@ -158,6 +158,18 @@ def test_given_effects__that_do_not_fit_are_refused(cohort, change, message):
         quantitative(cohort, Phenotype(), effects=change(table))
 
 
+@pytest.mark.parametrize("name", ["IID", "my trait", "a/b", "1"])
+def test_given_effects__give_traits_names_that_a_file_can_have(cohort, name):
+    table = given_effects(cohort, np.array([1, 4, 7]), traits=2).rename(columns={"trait_1": name})
+    with pytest.raises(DataError, match="cannot be the name of a trait"):
+        quantitative(cohort, Phenotype(traits=2), effects=table)
+
+
+def test_given_effects__exclude_a_number_of_drawn_ones(cohort):
+    with pytest.raises(ConfigError, match="n_causal"):
+        quantitative(cohort, Phenotype(n_causal=3), effects=given_effects(cohort, np.array([1, 4, 7])))
+
+
 def test_given_effects__ids_that_are_there_twice_are_refused(cohort):
     table = given_effects(cohort, np.array([1, 4, 7]))
     ids = cohort["variant_id"].values.copy()
@@ -243,11 +255,17 @@ def test_covariates__of_the_cohort(many):
     np.testing.assert_allclose(component, np.nan_to_num(age) * found.covariates.effects[0, 0], atol=1e-12)
     with pytest.raises(DataError, match="no covariate bmi; it has: sex, age"):
         drawn(ds, Covariate(name="bmi", kind="cohort"))
-    with pytest.raises(DataError, match="join a table"):
+    with pytest.raises(DataError, match="give a table"):
         drawn(many, Covariate(name="bmi", kind="cohort"))
     ds["sample_covariate"][:, 1] = 3.0
     with pytest.raises(DataError, match="age does not vary"):
         drawn(ds, Covariate(name="age", kind="cohort"))
+
+
+def test_covariates__of_the_same_column_are_refused(many):
+    covariates = Covariate(name="place", kind="categorical"), Covariate(name="place_2")
+    with pytest.raises(DataError, match="called place_2"):
+        drawn(many, *covariates)
 
 
 def test_covariates__a_part_without_a_covariate_is_refused(many):
@@ -304,6 +322,8 @@ def test_transform__of_infinite_values_is_refused():
         ({"interaction_covariate": "y", "covariates": "x=normal"}, "none of the covariates"),
         ({"covariates": "x=normal,x=binomial"}, "same name"),
         ({"covariates": "x"}, "NAME=KIND"),
+        ({"covariates": "IID=normal"}, "an id's column"),
+        ({"covariates": "my age=normal"}, "name"),
         ({"covariates": "x=poisson"}, "kind"),
         ({"heritability_by_group": "EUR"}, "GROUP=NUMBER"),
         ({"heritability_by_group": {"EUR": 1.5}}, "heritability_by_group"),

@@ -208,6 +208,14 @@ def test_expected__a_transformed_trait_has_none(unlinked):
     assert truth[["z", "ncp", "power", "beta"]].isna().all().all()
 
 
+def test_expected__a_variant_that_explains_all_has_none(unlinked):
+    # a regression refuses a perfect fit
+    truth = expected_association(
+        unlinked, phenotype(unlinked, Phenotype(status="none", n_causal=1, heritability=1))
+    )
+    assert truth[["z", "ncp", "power", "se"]].isna().all().all()
+
+
 def test_expected__no_causal_variant(unlinked):
     trait = phenotype(unlinked, Phenotype(h2s=0.0))
     assert len(expected_association(unlinked, trait)) == 0

@@ -129,7 +129,7 @@ def _flags_of(cls: type[Parameters]) -> list[click.Parameter]:
         if name in ("seed", "enabled"):
             continue
         dashed = name.replace("_", "-")
-        text = f"{field.description}  [default: {'off' if field.default is None else field.default}]"
+        text = f"{field.description}  [default: {_shown(field.default)}]"
         kind = _click_type(field.annotation)
         if kind is bool:
             options.append(click.Option([f"--{dashed}/--no-{dashed}"], default=None, help=text))
@@ -137,6 +137,12 @@ def _flags_of(cls: type[Parameters]) -> list[click.Parameter]:
             short = ["-k"] if name == "n_components" else []
             options.append(click.Option([*short, f"--{dashed}"], type=kind, help=text))
     return options
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "off"
+    return "none" if default in ((), {}) else str(default)
 
 
 def _click_type(annotation: Any) -> Any:

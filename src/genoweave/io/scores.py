@@ -1,8 +1,9 @@
-"""Tables of many numbers per sample."""
+"""Tables of many numbers per sample, in blocks of samples."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,36 @@ def write_scores(
     -----
     In pieces of 4,096 samples: 27 MB at 200 components, whatever the cohort.
     """
-    n_components = scores.shape[1]
-    text = np.empty((min(_ROWS, max(1, len(scores))), n_components * LONGEST), np.uint8)
+
+    def block(a: int, b: int) -> NDArray[np.float64]:
+        return scores[a:b] if scale is None else scores[a:b] * scale
+
+    _write(ids, [f"PC{i + 1}" for i in range(scores.shape[1])], block, path)
+
+
+def write_columns(ids: NDArray[Any], columns: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Write ``#IID`` and columns of numbers (samples,) under their names, as `write_scores` does.
+
+    Whole numbers of up to 8 digits are written as such.
+    """
+
+    def block(a: int, b: int) -> NDArray[np.float64]:
+        return np.stack([column[a:b] for column in columns.values()], axis=1)
+
+    _write(ids, list(columns), block, path)
+
+
+def _write(
+    ids: NDArray[Any], names: Sequence[str], block: Callable[[int, int], NDArray[np.float64]], path: Path
+) -> None:
+    text = np.empty((min(_ROWS, max(1, len(ids))), len(names) * LONGEST), np.uint8)
     lengths = np.empty(len(text), np.int64)
     partial = path.with_name(path.name + ".partial")
     with disk_errors(path):
         with partial.open("wb") as file:
-            file.write("\t".join(["#IID", *(f"PC{i + 1}" for i in range(n_components))]).encode() + b"\n")
-            for a, b in ranges(len(scores), _ROWS):
-                values = scores[a:b] if scale is None else scores[a:b] * scale
-                decimal_rows(np.ascontiguousarray(values, np.float64), text, lengths)
+            file.write("\t".join(["#IID", *names]).encode() + b"\n")
+            for a, b in ranges(len(ids), _ROWS):
+                decimal_rows(np.ascontiguousarray(block(a, b), np.float64), text, lengths)
                 file.writelines(
                     str(name).encode() + text[i, : lengths[i]].tobytes() + b"\n"
                     for i, name in enumerate(ids[a:b])

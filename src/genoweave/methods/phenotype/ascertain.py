@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genoweave.aggregate import people
 from genoweave.errors import ConfigError, DataError
 from genoweave.rng import Stream
 
@@ -65,7 +66,7 @@ def ascertain(
     Raises
     ------
     DataError
-        If there are too few cases or controls, or groups are wanted and there are none.
+        If there are too few cases or controls, or none of them, or groups are wanted and there are none.
     """
     if sizes.takes_all:
         return np.ones(len(case), bool)
@@ -78,6 +79,11 @@ def ascertain(
             wanted = round(sizes.controls_per_case * len(cases))
         controls = _draw(members[case[members] == 0], wanted, rank, "controls", name)
         chosen[cases] = chosen[controls] = True
+    if case[chosen].sum() in (0, chosen.sum()):
+        raise DataError(
+            f"a study of {people(int(chosen.sum()))} samples without a case, or without a control, is none; "
+            "draw more"
+        )
     return chosen
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from genoweave.aggregate import people
 from genoweave.errors import DataError
@@ -92,7 +92,8 @@ def draw_covariates(
     Raises
     ------
     DataError
-        If the cohort lacks what a covariate depends on, or a covariate does not vary.
+        If the cohort lacks what a covariate depends on, a covariate does not vary, or two columns have one
+        name, as a covariate ``place_2`` and the second level of ``place``.
     """
     values = [_values(ds, covariate, params, components, root) for covariate in params.covariates]
     names, owners, columns = [], [], []
@@ -101,6 +102,9 @@ def draw_covariates(
             names.append(name)
             owners.append(i)
             columns.append(part)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"two columns of the covariates would be called {twice[0]}; rename a covariate")
     n = ds.sizes["samples"]
     raw = np.stack(columns, axis=1) if columns else np.empty((n, 0))
     return (np.stack(values, axis=1) if values else np.empty((n, 0))), _design(names, owners, raw)
@@ -136,7 +140,8 @@ def _values(
 def _of_cohort(ds: xr.Dataset, name: str) -> Float:
     if "sample_covariate" not in ds:
         raise DataError(
-            f"covariate {name} is to be the cohort's, and the cohort has no covariates; join a table of them"
+            f"covariate {name} is to be the cohort's, and the cohort has no covariates; give a table of "
+            "them (--covar)"
         )
     known = [str(one) for one in ds["covariate_id"].values]
     if name not in known:
@@ -179,8 +184,6 @@ def _distributed(covariate: Covariate, u: Float) -> Float:
         return (u > 1 - covariate.probability).astype(np.float64)
     if covariate.kind == "categorical":
         return np.minimum(np.floor(u * covariate.categories), covariate.categories - 1) + 1
-    from scipy.special import ndtri
-
     return np.asarray(covariate.mean + covariate.sd * ndtri(u))
 
 

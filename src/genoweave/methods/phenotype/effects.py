@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import gammaincinv, stdtrit
-from scipy.special import ndtr as normal_probability
+from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 from genoweave.errors import ConfigError, DataError
-from genoweave.methods.phenotype.parameters import Phenotype
+from genoweave.methods.phenotype.parameters import Phenotype, is_column_name
+from genoweave.methods.qc import usable_variants
 from genoweave.rng import Root
 
 Float = NDArray[np.float64]
@@ -137,8 +137,6 @@ def standard_effects(u: Float, params: Phenotype) -> Float:
     """
     shape = params.effect_shape
     if params.effect == "normal":
-        from scipy.special import ndtri
-
         return np.asarray(ndtri(u))
     if params.effect == "uniform":
         return np.asarray((u - 0.5) * np.sqrt(12))
@@ -179,7 +177,7 @@ class EffectDraws:
         else:
             streams = [self.root.stream(f"{name}.group{k}") for k in range(len(self.mixing))]
             own = np.stack([stream.normals(column, address) for stream in streams])
-            uniform = normal_probability(_mixed(self.mixing, own))
+            uniform = ndtr(_mixed(self.mixing, own))
         return standard_effects(uniform, _NORMAL if normal else self.params)
 
 
@@ -236,8 +234,8 @@ def read_given(ds: xr.Dataset, table: pd.DataFrame, n_traits: int) -> Given:
     Raises
     ------
     DataError
-        If a column lacks, a variant is not in the cohort or there twice, an allele is neither of the
-        variant's, or an effect is no finite number.
+        If a column lacks or has no name for a trait, a variant is not in the cohort, there twice or with
+        more than two alleles, an allele is neither of the variant's, or an effect is no finite number.
     """
     columns = {str(name).lower().lstrip("#"): name for name in table.columns}
     id_column = _named(columns, _ID_NAMES, "the variant's id")
@@ -253,7 +251,7 @@ def read_given(ds: xr.Dataset, table: pd.DataFrame, n_traits: int) -> Given:
     rows = _rows_of(ds, table[id_column].astype(str).tolist())
     sign = _signs(ds, rows, table[allele_column].astype(str).str.upper().tolist())
     order = np.argsort(rows)
-    names = tuple(map(str, effect_columns)) if n_traits > 1 else ("trait1",)
+    names = _trait_names(effect_columns) if n_traits > 1 else ("trait1",)
     return Given(rows[order], (effects * sign[:, None])[order], names)
 
 
@@ -264,6 +262,18 @@ def _named(columns: dict[str, Any], names: tuple[str, ...], meaning: str) -> Any
     raise DataError(
         f"the table of effects has no column {names[0]!r} ({meaning}); it has: {', '.join(map(str, columns))}"
     )
+
+
+def _trait_names(columns: list[Any]) -> tuple[str, ...]:
+    """Return the names of effects' columns, which become those of the traits' columns and files."""
+    names = tuple(map(str, columns))
+    bad = [name for name in names if not is_column_name(name)]
+    if bad:
+        raise DataError(
+            f"the table of effects has a column {bad[0]!r}, which cannot be the name of a trait; begin it "
+            "with a letter, go on with letters, digits, _, . and -, and call none FID, IID or SID"
+        )
+    return names
 
 
 def _numbers(table: pd.DataFrame) -> Float:
@@ -305,6 +315,12 @@ def _rows_of(ds: xr.Dataset, ids: list[str]) -> NDArray[np.int64]:
 
 def _signs(ds: xr.Dataset, rows: NDArray[np.int64], alleles: list[str]) -> Float:
     """Return 1 where the table's allele is the one that the cohort counts, -1 where it is the other."""
+    many = np.flatnonzero(~usable_variants(ds, autosomes_only=False)[rows])
+    if len(many):
+        raise DataError(
+            f"the table of effects names variant {ds['variant_id'].values[rows[many[0]]]}, which has more "
+            f"than two alleles ({len(many)} such rows); split it, or leave it out"
+        )
     pairs = np.char.upper(ds["variant_allele"].values[rows, :2].astype(str))
     found = np.array(alleles)
     sign = np.where(found == pairs[:, 1], 1.0, np.where(found == pairs[:, 0], -1.0, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
@@ -37,6 +38,14 @@ def _by_trait(value: Any) -> Any:
     return tuple(part.strip() for part in value.strip(" ()[]").split(",") if part.strip())
 
 
+_NAME = r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$"
+
+
+def is_column_name(name: str) -> bool:
+    """Whether a trait or a covariate may be called so: a word, and not an id's column in PLINK's files."""
+    return re.match(_NAME, name) is not None and name not in ("FID", "IID", "SID")
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 ByGroup = Annotated[dict[str, Share], BeforeValidator(_by_group)]
 
@@ -51,7 +60,7 @@ PrevalenceByTrait = Annotated[tuple[Prevalence, ...], BeforeValidator(_by_trait)
 class Covariate(Parameters):
     """A covariate that is drawn, or taken from the cohort, and acts on the traits."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$", description="its name")
+    name: str = Field(pattern=_NAME, description="its name")
     kind: Literal["normal", "uniform", "binomial", "categorical", "cohort"] = Field(
         "normal", description="distribution, or cohort for the cohort's own covariate of that name"
     )
@@ -70,6 +79,14 @@ class Covariate(Parameters):
     dependence: float = Field(
         0.5, ge=0, le=1, description="share of its latent variance that the groups or components explain"
     )
+
+    @model_validator(mode="after")
+    def _check_name(self) -> Covariate:
+        if not is_column_name(self.name):
+            raise ConfigError(
+                f"[Covariate] name = {self.name!r} is an id's column in the files of covariates; take another"
+            )
+        return self
 
 
 class Phenotype(Parameters):
@@ -225,7 +242,7 @@ class Phenotype(Parameters):
 
     @model_validator(mode="after")
     def _check_status(self) -> Phenotype:
-        """Refuse a status of another number of traits, and two numbers of controls."""
+        """Refuse a status of another number of traits, two numbers of controls, and a study without cases."""
         for name in ("status_by_trait", "prevalence_by_trait"):
             given = getattr(self, name)
             if given and len(given) != self.traits:
@@ -236,6 +253,13 @@ class Phenotype(Parameters):
             raise ConfigError(
                 "[Phenotype] n_controls and controls_per_case both say how many controls; give one of them"
             )
+        if set(self.status_by_trait or (self.status,)) == {"none"}:
+            for name in ("n_cases", "n_controls", "controls_per_case"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(
+                        f"[Phenotype] {name} draws a study of cases and controls, and no trait has a status; "
+                        "drop it, or set status"
+                    )
         return self
 
 

@@ -17,7 +17,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from genoweave.errors import ConfigError, DataError
+from genoweave.chunks import human_bytes
+from genoweave.errors import ConfigError, DataError, MemoryBudgetError
+from genoweave.execution import machine_memory
 from genoweave.genotypes import source_rows
 from genoweave.methods.frequencies import allele_frequency, count_genotypes
 from genoweave.methods.phenotype import covariates as cov
@@ -30,12 +32,7 @@ from genoweave.methods.phenotype.effects import (
     correlation_root,
     read_given,
 )
-from genoweave.methods.phenotype.genetic import (
-    GeneticModel,
-    draw_terms,
-    genetic_values_of,
-    raw_sums,
-)
+from genoweave.methods.phenotype.genetic import GeneticModel, genetic_values_of, raw_sums
 from genoweave.methods.phenotype.noise import draw_noise, noise_names, uncorrelated
 from genoweave.methods.phenotype.parameters import Phenotype
 from genoweave.methods.phenotype.shares import (
@@ -44,9 +41,11 @@ from genoweave.methods.phenotype.shares import (
     Groups,
     asked_shares,
     stretches,
-    table,
+    variance_table,
 )
+from genoweave.methods.phenotype.terms import draw_terms
 from genoweave.methods.phenotype.transforms import transformed
+from genoweave.methods.qc import usable_variants
 from genoweave.rng import Root
 
 __all__ = ["GeneticModel", "Quantitative", "genetic_values_of", "quantitative"]
@@ -79,8 +78,6 @@ class Quantitative:
     groups, group
         Names of the groups within each of which the shares are met, empty if all samples are one; int64
         (samples,) number of each sample's group.
-    noise_share
-        f8 (groups, traits): variance of noise.
     """
 
     trait_id: tuple[str, ...]
@@ -93,7 +90,6 @@ class Quantitative:
     shares: pd.DataFrame
     groups: tuple[str, ...]
     group: NDArray[np.int64]
-    noise_share: Float
 
 
 @dataclass(frozen=True)
@@ -105,11 +101,12 @@ class _Setting:
     groups: Groups
     shares: dict[str, Float]
 
-    def scaled(self, name: str, raw: Float) -> tuple[Float, Float]:
-        """Return a component at its share, with mean 0, and its stretch f8 (groups, traits)."""
+    def scaled(self, name: str, raw: Float) -> tuple[Float, Float, Float]:
+        """Return a component at its share, its stretch f8 (groups, traits), and the mean that it lost."""
         stretch = stretches(name, raw, self.shares[name], self.groups, self.params.scaling)
         values = raw * stretch[self.groups.number]
-        return values - values.mean(axis=0), stretch
+        mean = values.mean(axis=0)
+        return values - mean, stretch, mean
 
 
 @threadpool_limits.wrap(limits=1)  # the bits of a product depend on the threads of BLAS
@@ -133,7 +130,7 @@ def quantitative(
     effects
         Causal variants with their effects per allele, instead of drawn ones: columns ``id``, ``a1`` (the
         allele of which the effect is) and one of effects for each trait, by whose names several traits are
-        called.
+        called. ``n_causal`` is then not given.
     covariance
         f8 (traits, traits) of the correlated noise, instead of correlations pcorr^|i - j|.
     effect_correlation
@@ -152,13 +149,15 @@ def quantitative(
         component with a share does not vary, or effects name variants or alleles that the cohort lacks.
     ConfigError
         If a matrix is of the wrong size or not positive definite, or options exclude each other.
+    MemoryBudgetError
+        If so many traits of so many samples do not fit into memory.
 
     Notes
     -----
     Variances have divisor n. One pass over the genotypes for the frequencies, one for every 64 columns of
     effects (a part that traits share has one column, one that they do not has one a trait), one for every 256
     pairs of variants, and those of the principal components if they are wanted and not there. Memory: 8 bytes
-    x variants x columns of effects x groups (where effects differ), 8 bytes x samples x traits x components,
+    x variants x columns of effects x groups (where effects differ), 32 bytes x samples x traits x components,
     and what a task reads.
     Draws are addressed by the variant's row in the source and by the sample's place: the result has the same
     bits for any chunking and number of workers.
@@ -167,9 +166,10 @@ def quantitative(
     root = Root.from_seed(params.seed)
     given = None if effects is None else read_given(ds, effects, params.traits)
     groups, correlation, heritability = _groups(ds, params, effect_correlation)
-    _check_units(params, given, groups)
+    _check_given(params, given, groups)
     acts = acting_traits(params, root)
     shares = asked_shares(params, heritability, acts, given is not None)
+    _check_memory(ds.sizes["samples"], params.traits, len(shares))
     setting = _Setting(params, root, groups, shares)
 
     @cache
@@ -193,12 +193,21 @@ def quantitative(
         genetic_names=genetic_names,
         model=model,
         covariates=_drawn(params, drawn, design, effects_of_design * unit) if params.covariates else None,
-        shares=table(_trait_names(params, given), groups, shares, found, unit),
+        shares=variance_table(_trait_names(params, given), groups, shares, found, unit),
         groups=groups.names if groups.names != ("",) else (),
         group=groups.number,
-        noise_share=unit**2
-        * sum((shares[name] for name in noise_names(shares)), np.zeros_like(heritability[:, None])),
     )
+
+
+def _check_memory(n_samples: int, n_traits: int, n_components: int) -> None:
+    # four, as measured with ten traits: components, factors of noise, their basis, and the sums of a task
+    needed, limit = 4 * 8 * n_samples * n_traits * n_components, machine_memory()
+    if needed > limit:
+        raise MemoryBudgetError(
+            f"{n_traits:,} traits of {n_components} components over {n_samples:,} samples need "
+            f"{human_bytes(needed)} of memory, there are {human_bytes(limit)}; simulate fewer traits, or "
+            "take a larger machine"
+        )
 
 
 def _groups(ds: xr.Dataset, params: Phenotype, matrix: Float | None) -> tuple[Groups, Float, Float]:
@@ -228,8 +237,14 @@ def _groups(ds: xr.Dataset, params: Phenotype, matrix: Float | None) -> tuple[Gr
     return Groups(tuple(names), number), correlation, np.array(heritability)
 
 
-def _check_units(params: Phenotype, given: Given | None, groups: Groups) -> None:
-    if given is None or params.rescale_effects:
+def _check_given(params: Phenotype, given: Given | None, groups: Groups) -> None:
+    if given is None:
+        return
+    if params.n_causal is not None:
+        raise ConfigError(
+            "[Phenotype] n_causal draws the variants that act, and a table of effects gives them; drop one"
+        )
+    if params.rescale_effects:
         return
     if len(groups) > 1:
         raise ConfigError(
@@ -250,6 +265,7 @@ def _genetic(
     params, groups = setting.params, setting.groups
     counts, _ = count_genotypes(ds, label="allele frequencies")
     frequency = allele_frequency(counts[:, 0])
+    frequency[~usable_variants(ds, autosomes_only=False)] = np.nan
     rows = source_rows(ds)
     if given is None:
         causal = choose_causal(frequency, rows, params, set(setting.shares), setting.root)
@@ -265,11 +281,7 @@ def _genetic(
     )
     found, scaled = {}, []
     for term, sums in zip(terms, raw_sums(ds, model, groups.number, covariate).values(), strict=True):
-        raw = sums * term.loading
-        stretch = stretches(term.name, raw, setting.shares[term.name], groups, params.scaling)
-        values = raw * stretch[groups.number]
-        offset = values.mean(axis=0)
-        found[term.name] = values - offset
+        found[term.name], stretch, offset = setting.scaled(term.name, sums * term.loading)
         scaled.append(replace(term, stretch=stretch, offset=np.tile(offset, (len(groups), 1))))
     return replace(model, terms=tuple(scaled)), found
 
@@ -296,10 +308,10 @@ def _systematic(
         if name == "stratification":
             columns = cov.standard_components(components())
             drawn = cov.stratification_effects(columns.shape[1], params, setting.root)
-            found[name], _ = setting.scaled(name, cov.weighted(columns, drawn))
+            found[name], _, _ = setting.scaled(name, cov.weighted(columns, drawn))
             continue
         drawn = cov.covariate_effects(name, design, params, setting.root)
-        found[name], stretch = setting.scaled(name, cov.weighted(design.columns, drawn))
+        found[name], stretch, _ = setting.scaled(name, cov.weighted(design.columns, drawn))
         weights = groups.sizes / groups.sizes.sum()
         effects += drawn * (weights[:, None] * stretch).sum(axis=0)
     return effects / design.sd[:, None]
@@ -315,7 +327,7 @@ def _noise(setting: _Setting, covariance: Float | None, found: dict[str, Float])
     if params.orthogonal_noise and factors:
         factors = uncorrelated(factors, list(found.values()), setting.groups)
     for name, factor in factors.items():
-        found[name], _ = setting.scaled(name, factor @ drawn[name][1])
+        found[name], _, _ = setting.scaled(name, factor @ drawn[name][1])
 
 
 def _unit(model: GeneticModel, params: Phenotype, given: Given | None) -> Float:

@@ -15,6 +15,7 @@ from genoweave.methods.phenotype.model import STATUS_STREAM, labels_of, of_trait
 from genoweave.methods.phenotype.parameters import Phenotype
 from genoweave.methods.phenotype.status import Rule
 from genoweave.methods.phenotype.transforms import transformed
+from genoweave.methods.phenotype.truth import trait_columns
 from genoweave.rng import Root
 
 
@@ -113,8 +114,7 @@ def _transformed_as(
     params = Phenotype(**{name: setting[name] for name in Phenotype.model_fields})
     if params.transform == "none":
         return liability
-    components = trait["sample_component"].values
-    before = (components if components.ndim == 3 else components[..., None]).sum(axis=1)
+    before = trait_columns(trait["sample_component"]).sum(axis=1)
     both = transformed(np.concatenate([before, liability]), params)
     cohort, others = both[: len(before)], both[len(before) :]
     return (others - cohort.mean(axis=0)) / cohort.std(axis=0)

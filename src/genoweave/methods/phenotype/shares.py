@@ -141,7 +141,7 @@ def stretches(name: str, raw: Float, share: Float, groups: Groups, scaling: str)
     return out
 
 
-def table(
+def variance_table(
     trait_id: Sequence[str],
     groups: Groups,
     asked: dict[str, Float],

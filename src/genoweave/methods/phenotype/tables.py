@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from genoweave.methods.phenotype.genetic import GeneticModel
-from genoweave.methods.phenotype.truth import expected_association, matrix, trait_names
+from genoweave.methods.phenotype.truth import expected_association, trait_columns, trait_names
 
 _EXPECTED = {"n": "N", "beta": "EXPECTED_BETA", "se": "EXPECTED_SE", "r2": "R2", "ncp": "NCP", "z": "Z",
              "power": "POWER"}  # fmt: skip
@@ -63,7 +63,7 @@ def _repeated(values: NDArray[Any], names: list[str]) -> NDArray[Any]:
 
 def _by_trait(variable: xr.DataArray, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Return a variable of variants at some of them, one trait after the other."""
-    return np.asarray(matrix(variable)[rows].T.ravel())
+    return np.asarray(trait_columns(variable)[rows].T.ravel())
 
 
 def _effects_in_groups(trait: xr.Dataset, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -81,7 +81,7 @@ def background_table(ds: xr.Dataset, trait: xr.Dataset) -> pd.DataFrame | None:
     """Return ID, A1 and the infinitesimal effect per standardised genotype of each variant and trait."""
     if "variant_background_effect" not in trait:
         return None
-    effects = matrix(trait["variant_background_effect"])
+    effects = trait_columns(trait["variant_background_effect"])
     columns = {f"EFFECT_{name}": effects[:, k] for k, name in enumerate(trait_names(trait))}
     if effects.shape[1] == 1:
         columns = {"EFFECT": effects[:, 0]}
@@ -97,31 +97,35 @@ def pairs_table(ds: xr.Dataset, trait: xr.Dataset) -> pd.DataFrame | None:
     several = {"TRAIT": np.repeat(np.array(names, object), len(pairs))} if len(names) > 1 else {}
     ids = ds["variant_id"].values
     named = {f"ID{k + 1}": _repeated(ids[pairs[:, k]], names) for k in range(2)}
-    effects = matrix(trait["pair_effect"]).T.ravel()
+    effects = trait_columns(trait["pair_effect"]).T.ravel()
     return pd.DataFrame(several | named | {"EFFECT": effects})
 
 
-def sample_table(trait: xr.Dataset) -> pd.DataFrame:
-    """Return a row a sample: #IID, and of each trait case, liability, genetic_value, ascertained, components.
+def sample_columns(trait: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """Return (samples,) of each trait: case, liability, genetic_value, ascertained, every component.
 
     ``case`` is 1 or 0 and is not there for a quantitative trait, ``ascertained`` 1 or 0 only where samples
-    were drawn. Of several traits the columns are TRAIT.case and so on.
+    were drawn. Of several traits the columns are TRAIT.case and so on. They are views, and no copies.
     """
     names = trait_names(trait)
-    columns: dict[str, Any] = {"#IID": trait["sample_id"].values}
-    drawn = not bool(trait["sample_is_ascertained"].values.all())
+    columns: dict[str, Any] = {}
+    variables = {"case": "sample_case", "liability": "sample_liability",
+                 "genetic_value": "sample_genetic_value", "ascertained": "sample_is_ascertained"}  # fmt: skip
+    values = {
+        name: trait_columns(trait[variable]) for name, variable in variables.items() if variable in trait
+    }
+    if values["ascertained"].all():
+        del values["ascertained"]
+    components = trait_columns(trait["sample_component"])
     for k, name in enumerate(names):
         prefix = f"{name}." if len(names) > 1 else ""
-        if trait.attrs["trait"]["rules"][k] is not None:
-            columns[f"{prefix}case"] = matrix(trait["sample_case"])[:, k]
-        columns[f"{prefix}liability"] = matrix(trait["sample_liability"])[:, k]
-        columns[f"{prefix}genetic_value"] = matrix(trait["sample_genetic_value"])[:, k]
-        if drawn:
-            columns[f"{prefix}ascertained"] = matrix(trait["sample_is_ascertained"])[:, k].astype(np.int8)
-        components = matrix(trait["sample_component"])
+        is_quantitative = trait.attrs["trait"]["rules"][k] is None
+        for column, of_traits in values.items():
+            if column != "case" or not is_quantitative:
+                columns[f"{prefix}{column}"] = of_traits[:, k]
         for c, component in enumerate(trait["component_id"].values):
             columns[f"{prefix}{component}"] = components[:, c, k]
-    return pd.DataFrame(columns)
+    return columns
 
 
 def shares_table(trait: xr.Dataset) -> pd.DataFrame:
@@ -134,7 +138,7 @@ def covariate_table(trait: xr.Dataset) -> pd.DataFrame | None:
     """Return the covariates and their effect on each trait, per unit of the column in PREFIX.covar."""
     if "covariate_id" not in trait:
         return None
-    effects = matrix(trait["covariate_effect"])
+    effects = trait_columns(trait["covariate_effect"])
     columns = {f"EFFECT_{name}": effects[:, k] for k, name in enumerate(trait_names(trait))}
     if effects.shape[1] == 1:
         columns = {"EFFECT": effects[:, 0]}

@@ -20,6 +20,7 @@ from genoweave.methods.phenotype.shares import ADDITIVE, BACKGROUND
 from genoweave.methods.phenotype.status import WHOLE
 
 GENOME_WIDE = 5e-8
+_NOTHING_LEFT = 1e-9  # share of the variance that a fit leaves: rounding, and no regression
 _NODES = 64  # of Gauss and Hermite, for a logit's risk given the covariates
 Float = NDArray[np.float64]
 
@@ -74,7 +75,8 @@ def expected_association(
         A row a causal variant and trait: ``trait`` (name), ``variant`` (row in the cohort), ``n`` (samples in
         the study), ``beta`` and ``se`` per counted allele (of status log odds ratio, by one step from 0),
         ``r2`` (share of the trait explained, on the observed scale), ``ncp``, ``z`` (signed root of it) and
-        ``power``. NaN where the trait is transformed or the variant does not vary.
+        ``power``. NaN where the trait is transformed, the variant does not vary or explains all of a
+        quantitative trait.
 
     Notes
     -----
@@ -122,8 +124,8 @@ def trait_names(trait: xr.Dataset) -> list[str]:
     return [str(name) for name in trait["trait_id"].values] if "trait_id" in trait else ["trait1"]
 
 
-def matrix(variable: xr.DataArray) -> NDArray[Any]:
-    """Return a variable of one trait or of several with a trailing dimension of traits."""
+def trait_columns(variable: xr.DataArray) -> NDArray[Any]:
+    """Return the values of a variable of one trait or of several with a last axis of traits."""
     return variable.values if variable.dims[-1] == "traits" else variable.values[..., None]
 
 
@@ -170,7 +172,7 @@ class _Study:
 
     @classmethod
     def of(cls, ds: xr.Dataset, trait: xr.Dataset) -> _Study:
-        liability = matrix(trait["sample_liability"])
+        liability = trait_columns(trait["sample_liability"])
         if len(liability) != ds.sizes["samples"]:
             raise DataError(
                 f"the trait has {len(liability)} samples and the cohort {ds.sizes['samples']}; give the "
@@ -178,7 +180,7 @@ class _Study:
             )
         labels, group = _groups(ds)
         design = np.eye(len(labels))[group]
-        included = matrix(trait["sample_is_ascertained"])
+        included = trait_columns(trait["sample_is_ascertained"])
         if "sample_covariate" in trait:
             covariates = trait["sample_covariate"].values
             known = np.isfinite(covariates)
@@ -186,7 +188,7 @@ class _Study:
             design = np.column_stack([design, np.where(known, covariates, np.nanmean(covariates, axis=0))])
         fitted, columns = _fit(design, liability, _stratification(trait))
         nobody = np.full(liability.shape, -1, np.int8)
-        case = matrix(trait["sample_case"]) if "sample_case" in trait else nobody
+        case = trait_columns(trait["sample_case"]) if "sample_case" in trait else nobody
         return cls(
             labels, group, included, case, fitted, liability - fitted,
             columns, bool(trait.attrs["trait"]["ascertain_by_group"]),
@@ -207,6 +209,7 @@ class _Study:
         with np.errstate(invalid="ignore", divide="ignore"):
             beta = products / squares
             r2 = beta**2 * squares / total
+            r2[1 - r2 < _NOTHING_LEFT] = np.nan
             se = np.sqrt((1 - r2) * total / freedom / squares)
         return {"n": n, "beta": beta, "se": se, "r2": r2, "z": beta / se}
 
@@ -262,7 +265,7 @@ def _stratification(trait: xr.Dataset) -> Float | None:
     names = trait["component_id"].values.astype(str).tolist()
     if "stratification" not in names:
         return None
-    return np.asarray(matrix(trait["sample_component"])[:, names.index("stratification")])
+    return np.asarray(trait_columns(trait["sample_component"])[:, names.index("stratification")])
 
 
 def _fit(design: Float, liability: Float, stratification: Float | None) -> tuple[Float, int]:
