@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from genoweave.cli.association_files import check_names
+from genoweave.errors import ConfigError
 from genoweave.io.gwas_files import p_text
 from genoweave.methods.gwas import GWAS, Trait, gwas
 from genoweave.report.gwas_figures import figure_bytes, manhattan_figure, qq_figure
@@ -27,10 +29,17 @@ def tables(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     traits.loc[[1, 5], "status"] = -9
     traits["zero/one"] = traits["status"].map({1: 0, 2: 1}).astype("Int64")
     traits.to_csv(folder / "y.tsv", sep="\t", index=False, na_rep="NA")
+    more = traits.assign(words="tall", **{"zero one": traits["zero/one"]})
+    more.to_csv(folder / "words.tsv", sep="\t", index=False, na_rep="NA")
     batch = np.array(["a", "b", "c"])[rng.integers(0, 3, n)]
     covariates = pd.DataFrame({"#IID": ids, "age": rng.normal(50, 10, n), "batch": batch})
     covariates.to_csv(folder / "c.tsv", sep="\t", index=False)
     return folder
+
+
+def command(clean: Path, tables: Path, out: Path, traits: str) -> tuple[object, ...]:
+    """Test some traits without covariates."""
+    return "gwas", clean, "--pheno", tables / "y.tsv", "--pheno-name", traits, "--out", out
 
 
 def read(path: Path, **settings: object) -> pd.DataFrame:
@@ -117,7 +126,7 @@ def test_gwas__chooses_columns_models_and_tests(
 
 
 def test_gwas__draws(call: Call, clean: Path, tables: Path, tmp_path: Path) -> None:
-    base = ("gwas", clean, "--pheno", tables / "y.tsv", "--pheno-name", "height", "--out", tmp_path / "g")
+    base = command(clean, tables, tmp_path / "g", "height")
     assert call(*base, "--plot").code == 0
     assert call(*base, "--plot", "svg").code == 0
     for name in ("manhattan", "qq"):
@@ -143,15 +152,39 @@ def test_gwas__takes_the_traits_that_the_cohort_was_imported_with(
         (("--covar-name", "weight"), "there is no covariate 'weight'"),
         (("--pheno-name", "height", "--model", "logistic"), "trait height: a case/control phenotype has"),
         (("--max-vif", "1"), "max_vif"),
+        (
+            ("--pheno-name", "words"),
+            "there is no trait 'words' among 4; check the table's header, and that the",
+        ),
+        (("--pheno-name", ","), "wanted names with commas between them, found ','"),
+        (("--pheno-name", "height", "--random-effects"), "give --by-ancestry too"),
+        (
+            ("--pheno-name", "zero/one,zero one"),
+            "trait 'zero/one' and trait 'zero one' would be written to the",
+        ),
     ],
 )
 def test_gwas__says_what_is_wrong(
     call: Call, clean: Path, tables: Path, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
-    answer = call("gwas", clean, "--pheno", tables / "y.tsv", "--out", tmp_path / "g", *flags)
+    answer = call("gwas", clean, "--pheno", tables / "words.tsv", "--out", tmp_path / "g", *flags)
     assert answer.code == 1
     assert message in answer.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("names", "groups", "message"),
+    [
+        (["a b", "c", "a/b"], [], "trait 'a b' and trait 'a/b' would be written to the same files, a_b"),
+        (["c"], ["A B", "A_B"], "trait 'c' of group 'A B' and trait 'c' of group 'A_B' would"),
+        (["E", "meta"], ["E"], "trait 'meta' of group 'E' and trait 'E' would"),
+    ],
+)
+def test_check_names__no_file_is_written_twice(names: list[str], groups: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_names(names, groups)
+    check_names(["a b", "c"], ["A B", "c"])
 
 
 def test_gwas__needs_a_trait(call: Call, cohort: Cohort, tmp_path: Path) -> None:
@@ -163,16 +196,7 @@ def test_gwas__needs_a_trait(call: Call, cohort: Cohort, tmp_path: Path) -> None
 def test_gwas__writes_a_line_per_term_of_two_and_says_which_test(
     call: Call, clean: Path, tables: Path, tmp_path: Path
 ) -> None:
-    base = (
-        "gwas",
-        clean,
-        "--pheno",
-        tables / "y.tsv",
-        "--pheno-name",
-        "status,height",
-        "--out",
-        tmp_path / "g",
-    )
+    base = command(clean, tables, tmp_path / "g", "status,height")
     assert call(*base, "--coding", "genotypic", "--test", "lrt").code == 0
     linear = read(tmp_path / "g.height.glm.linear")
     assert list(linear.columns) == [*PLINK2, "BETA", "SE", "T_OR_F_STAT", "P", "ERRCODE"]
@@ -198,16 +222,7 @@ def test_gwas__writes_a_line_per_term_of_two_and_says_which_test(
 def test_gwas__by_ancestry_writes_each_group_and_the_meta_analysis(
     call: Call, clean: Path, tables: Path, tmp_path: Path, form: str
 ) -> None:
-    base = (
-        "gwas",
-        clean,
-        "--pheno",
-        tables / "y.tsv",
-        "--pheno-name",
-        "status,height",
-        "--out",
-        tmp_path / "g",
-    )
+    base = command(clean, tables, tmp_path / "g", "status,height")
     answer = call(*base, "--by-ancestry", "--random-effects", "--min-cases", "5", "--table", form)
     assert answer.code == 0
     assert "Few: status is left out, with <=20 cases and <=20 controls; min_cases is 5" in answer.out
@@ -244,16 +259,7 @@ def test_gwas__by_ancestry_writes_each_group_and_the_meta_analysis(
 def test_gwas__mixed_takes_case_control_as_a_number(
     call: Call, clean: Path, tables: Path, tmp_path: Path
 ) -> None:
-    base = (
-        "gwas",
-        clean,
-        "--pheno",
-        tables / "y.tsv",
-        "--pheno-name",
-        "status,height",
-        "--out",
-        tmp_path / "g",
-    )
+    base = command(clean, tables, tmp_path / "g", "status,height")
     assert call(*base, "--model", "mixed", "--test", "wald", "--no-loco").code == 0
     table = read(tmp_path / "g.status.glm.mixed")
     assert list(table.columns) == [*PLINK2, "BETA", "SE", "T_STAT", "P", "ERRCODE"]
@@ -266,7 +272,7 @@ def test_gwas__takes_defaults_of_a_configuration_file(
     call: Call, clean: Path, tables: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "c.toml").write_text('[gwas]\ncoding = "recessive"\n')
-    base = ("gwas", clean, "--pheno", tables / "y.tsv", "--pheno-name", "height", "--out", tmp_path / "g")
+    base = command(clean, tables, tmp_path / "g", "height")
     assert call(*base, "--config", tmp_path / "c.toml").code == 0
     assert set(read(tmp_path / "g.height.glm.linear")["TEST"]) == {"REC"}
 

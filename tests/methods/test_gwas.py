@@ -8,7 +8,9 @@ from scipy.stats import kstest
 
 from genoweave.errors import ConfigError, DataError
 from genoweave.execution import ThreadExecutor, use
+from genoweave.genotypes import select
 from genoweave.methods.gwas import CODES, GWAS, METHODS, Trait, clumps, gwas, lambda_gc, summary_row
+from genoweave.methods.gwas import fits as common
 from genoweave.methods.gwas import logistic as module
 from genoweave.methods.gwas.fits import ARRAYS
 from genoweave.methods.gwas.logistic import z_log10_p
@@ -159,8 +161,8 @@ def test_gwas__same_bits_for_any_chunks_tasks_and_threads(variants, samples, row
     whole = fits_of(ds, case, covariates, refine_p=0.2)
     executor = ThreadExecutor(threads)
     with pytest.MonkeyPatch.context() as patch, use(executor):
-        patch.setattr(module, "_TASK_BYTES", rows * 100)
-        patch.setattr(module, "_VARIANTS_AT_ONCE", max(1, rows // 3))
+        patch.setattr(common, "TASK_BYTES", rows * 100)
+        patch.setattr(module, "VARIANTS_AT_ONCE", max(1, rows // 3))
         other = fits_of(helpers.rechunked(ds, variants, samples), case, covariates, refine_p=0.2)
     executor.close()
     for name in ARRAYS:
@@ -213,6 +215,34 @@ def test_gwas__x_of_one_sex_needs_no_covariate_and_of_unknown_sex_is_left_out():
     assert (fits.called == (sex == 2).sum()).all()
     unknown = gwas(ds.drop_vars("sample_sex"), [Trait.of("t", trait)])[0]
     assert unknown.variants.tolist() == list(range(4))
+
+
+def test_gwas__sex_that_is_a_covariate_is_none_again_on_x():
+    ds, _, sex, trait = cohort_with_x()
+    alone = gwas(ds, [Trait.of("t", trait)])[0].fits
+    given = gwas(ds, [Trait.of("t", trait)], (3.0 - sex)[:, None])[0].fits
+    np.testing.assert_allclose(given.statistic[4:], alone.statistic[4:], rtol=1e-6)
+    indicators = np.column_stack([sex == 1, np.arange(400) % 2 * (sex == 2)]).astype(float)
+    assert not gwas(ds, [Trait.of("t", trait)], indicators)[0].fits.code.any()
+
+
+@pytest.mark.parametrize("model", ["linear", "logistic", "mixed"])
+def test_gwas__x_is_left_out_where_too_few_have_a_sex_and_autosomes_are_not(model, caplog):
+    ds, _, sex, trait = cohort_with_x()
+    sex = np.where(np.arange(400) < 2, sex, 0).astype(np.int8)
+    is_binary = model == "logistic"
+    values = (trait > np.median(trait)).astype(float) if is_binary else trait
+    few = ds.assign(sample_sex=("samples", sex))
+    others = Trait("o", np.where(sex > 0, np.nan, values), is_binary)  # none of known sex
+    params = GWAS(model="mixed", loco=False) if model == "mixed" else GWAS()
+    for found in gwas(few, [Trait("t", values, is_binary), others], params=params):
+        assert found.variants.tolist() == list(range(8))
+        assert [CODES[code] for code in found.fits.code] == ["ok"] * 4 + ["too_few_samples"] * 4
+        assert np.isnan(found.fits.log10_p[4:]).all()
+    assert "trait o is not tested on X: " in caplog.text
+    if model != "mixed":
+        with pytest.raises(DataError):
+            gwas(select(few, np.arange(4, 8)), [others])
 
 
 def test_gwas__components_are_covariates(small_cohort):
@@ -304,5 +334,21 @@ def test_gwas__says_what_is_wrong():
         gwas(ds, [Trait("t", case, True)] * 2)
     with pytest.raises(DataError, match="no variant can be tested"):
         gwas(helpers.cohort(dosage, contigs=("MT",)), [Trait("t", case, True)])
+    numbers = np.arange(600.0)
+    for model in ("auto", "mixed"):
+        params = GWAS(model=model, loco=False)
+        constant = [Trait("b", case, True), Trait("q", numbers, False), Trait("c", numbers * 0 + 3, False)]
+        with pytest.raises(DataError, match="trait c is constant among its 600 complete samples"):
+            gwas(ds, constant, params=params)
+        with pytest.raises(DataError, match="0 samples have trait n and all covariates"):
+            gwas(ds, [Trait("q", numbers, False), Trait("n", numbers * np.nan, False)], params=params)
+        with pytest.raises(DataError, match="covariate site is constant among the 600 complete samples"):
+            gwas(
+                ds,
+                constant[1:2],
+                np.column_stack([numbers % 7, numbers * 0 + 2]),
+                params,
+                names=["age", "site"],
+            )
     with pytest.raises(ConfigError, match="max_vif"):
         GWAS(max_vif=1)

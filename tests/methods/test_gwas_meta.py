@@ -10,6 +10,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from genoweave.errors import ConfigError, DataError
 from genoweave.genotypes import select
 from genoweave.methods.gwas import (
+    CODES,
     GWAS,
     Effects,
     Trait,
@@ -142,6 +143,9 @@ def test_by_group__is_each_groups_own_association(groups):
     assert "group2: d is left out, with <=20 cases and 296 controls; min_cases is 10" in found.messages
     assert "group1: site is constant, and is no covariate of q" in found.messages
     assert len(found.messages) == 3
+    as_number = [Trait(trait.name, trait.values, is_binary=False) for trait in traits]
+    mixed = gwas_by_group(ds, as_number, covariates, GWAS(model="mixed", loco=False), names=["age", "site"])
+    assert list(mixed.found["d"]) == ["group0", "group1"]
     for k, columns in ((0, [0, 1]), (1, [0])):
         rows = np.flatnonzero(group == k)
         part = select(ds, samples=rows)
@@ -179,7 +183,24 @@ def test_by_group__one_trait_that_is_refused_does_not_lose_the_others(groups):
     found = gwas_by_group(ds, [traits[0], constant], covariates)
     assert list(found.found["c"]) == ["group1", "group2"]
     assert list(found.found["q"]) == ["group0", "group1", "group2"]
-    assert any(text.startswith("group0: c is left out: trait 1 is constant") for text in found.messages)
+    assert any(text.startswith("group0: c is left out: trait c is constant") for text in found.messages)
+
+
+def test_combined__a_variant_without_a_result_has_a_code(groups):
+    """Also where the first group has not tested it: X, of a group whose sex is not known."""
+    ds, traits, covariates, group, _ = groups
+    sex = np.where(group == 0, 0, 1 + np.arange(900) // 3 % 2).astype(np.int8)
+    dosage = helpers.dosage_of(ds)
+    dosage[100:] = 2 * (dosage[100:] > 0)
+    dosage[110] = 0
+    with_x = helpers.cohort(dosage, contigs=("1", "X"), contig=(np.arange(120) >= 100).astype(int)).assign(
+        sample_sex=("samples", sex), sample_ancestry=ds["sample_ancestry"]
+    )
+    found = gwas_by_group(with_x, traits[:1], covariates).found["q"]
+    assert len(found["group0"].fits) == 100
+    fits = combined(found)[0].fits
+    assert (np.isfinite(fits.log10_p) == (fits.code == 0)).all()
+    assert CODES[fits.code[110]] == "constant"
 
 
 def test_by_group__says_what_is_wrong(groups):

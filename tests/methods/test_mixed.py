@@ -306,6 +306,20 @@ def test_null__error_is_the_curvature_of_the_restricted_likelihood():
     assert null.pve_se == pytest.approx(error * mean / (1 + mean * null.ratio) ** 2, rel=1e-3)
 
 
+def test_null__a_share_at_a_bound_of_lambda_has_no_error():
+    ds, _, _ = example()
+    basis = np.full((ds.sizes["samples"], 1), ds.sizes["samples"] ** -0.5)
+    kinship = helpers.dosage_of(ds).clip(0).T.astype(float)
+    kinship -= kinship.mean(axis=0)
+    spectrum = decompose(np.asfortranarray(kinship @ kinship.T / kinship.shape[1]), basis)
+    for place, ratio in ((0, 1e-5), (-1, 1e5)):  # all of the trait in one direction
+        trait = np.zeros(len(spectrum.delta))
+        trait[place] = 1.0
+        null = fit_null(spectrum, trait)
+        assert null.ratio == pytest.approx(ratio)
+        assert np.isnan(null.pve_se)
+
+
 def test_mixed__relatives_do_not_inflate_it_as_they_do_least_squares():
     """80 families of 6 whose trait has a family's part, no variant an effect; 3,000 variants.
 

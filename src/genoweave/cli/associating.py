@@ -9,13 +9,21 @@ import click
 import numpy as np
 import xarray as xr
 
-from genoweave.cli.association_files import ENDINGS, Files
+from genoweave.cli.association_files import ENDINGS, Files, check_names
 from genoweave.cli.options import Common, arguments, option
 from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN, OUT, beside, open_labelled
 from genoweave.errors import ConfigError, DataError
 from genoweave.io.tables import case_control, is_case_control
 from genoweave.io.tables.joining import Tables, join_tables
-from genoweave.methods.gwas import GWAS, Trait, combined, group_variants, gwas_by_group, tests_x
+from genoweave.methods.gwas import (
+    GWAS,
+    Trait,
+    ancestry_groups,
+    combined,
+    group_variants,
+    gwas_by_group,
+    tests_x,
+)
 from genoweave.methods.gwas import gwas as associate
 
 
@@ -57,10 +65,13 @@ def gwas(
     PREFIX.TRAIT.meta.tsv.
     """
     params = common.parameters(GWAS, "gwas")
+    if random_effects and not params.by_ancestry:
+        raise ConfigError("--random-effects are those of groups; give --by-ancestry too, or leave it out")
     ds = open_labelled(cohort, ancestry, ancestry_column)
     ds = _joined(ds, pheno, covar, common)
     traits = _traits(ds, _names(pheno_name), params)
     covariates = _covariates(ds, _names(covar_name))
+    check_names([trait.name for trait in traits], ancestry_groups(ds) if params.by_ancestry else [])
     beside(out, "")
     _say_what_is_left_out(ds, params, common)
     files = Files(ds, out, params, style, table, effect, log10, plot, common)
@@ -69,7 +80,8 @@ def gwas(
         if params.by_ancestry:
             rows = _by_ancestry(ds, traits, values, list(covariates), files, random=random_effects)
         else:
-            rows = [files.write(one) for one in associate(ds, traits, values, params)]
+            found = associate(ds, traits, values, params, names=list(covariates))
+            rows = [files.write(one) for one in found]
     files.write_summary(rows)
 
 
@@ -102,7 +114,12 @@ def _joined(ds: xr.Dataset, pheno: Path | None, covar: Path | None, common: Comm
 
 
 def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    names = None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    if names == []:
+        raise ConfigError(
+            f"wanted names with commas between them, found {text!r}; leave the option out for all"
+        )
+    return names
 
 
 def _columns(ds: xr.Dataset, kind: str, wanted: list[str] | None) -> dict[str, np.ndarray]:
@@ -118,7 +135,10 @@ def _columns(ds: xr.Dataset, kind: str, wanted: list[str] | None) -> dict[str, n
     for name in wanted:
         matches = [n for n in known if n == name or n.startswith(f"{name}=")]
         if not matches:
-            raise ConfigError(f"there is no {kind} {name!r} among {len(known)}; check the table's header")
+            wanted_form = ", and that the column has numbers" if kind == "trait" else ""
+            raise ConfigError(
+                f"there is no {kind} {name!r} among {len(known)}; check the table's header{wanted_form}"
+            )
         chosen |= {n: known[n] for n in matches}
     return chosen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import xarray as xr
 from genoweave.aggregate import people
 from genoweave.cli.options import Common
 from genoweave.cli.shared import beside
+from genoweave.errors import ConfigError
 from genoweave.io.files import write_atomic
 from genoweave.io.gwas_files import Effect, Results, Style, write_columns, write_results
 from genoweave.io.release import write_tsv
@@ -101,9 +103,31 @@ class Files:
         loci = clumps(self.ds, found, self.params)
         write_tsv(loci, beside(self.out, f".{name}.loci.tsv"))
         if self.plot is not None:
-            _draw(self.ds, found, row["LAMBDA_GC"], self.out, name, self.plot)
+            title = found.trait if group is None else f"{found.trait}, {group}"
+            _draw(self.ds, found, row["LAMBDA_GC"], self.out, name, self.plot, title)
         self.common.say(_said(found, row, len(loci), group))
         return row if group is None else {"GROUP": group} | row
+
+
+def check_names(traits: Sequence[str], groups: Sequence[str] = ()) -> None:
+    """Refuse traits and groups of which two would have the same file names.
+
+    Raises
+    ------
+    ConfigError
+        If there are such.
+    """
+    known: dict[str, str] = {}
+    for group in (*groups, None):
+        for trait in traits:
+            of = f"trait {trait!r}" + ("" if group is None else f" of group {group!r}")
+            parts = (trait,) if not groups else (trait, "meta") if group is None else (group, trait)
+            name = ".".join(map(safe, parts))
+            if name in known:
+                raise ConfigError(
+                    f"{known[name]} and {of} would be written to the same files, {name}; rename one"
+                )
+            known[name] = of
 
 
 def safe(name: str) -> str:
@@ -111,15 +135,17 @@ def safe(name: str) -> str:
     return re.sub(r"[^\w.=+-]", "_", name)
 
 
-def _draw(ds: xr.Dataset, found: Association, inflation: float, out: Path, name: str, form: str) -> None:
+def _draw(
+    ds: xr.Dataset, found: Association, inflation: float, out: Path, name: str, form: str, title: str
+) -> None:
     from genoweave.report.gwas_figures import figure_bytes, manhattan_figure, qq_figure
 
     rows = found.variants
     contig = ds["contig_id"].values[ds["variant_contig"].values[rows]]
     position = ds["variant_position"].values[rows]
     figures = {
-        "manhattan": manhattan_figure(contig, position, found.fits.log10_p, found.trait),
-        "qq": qq_figure(found.fits.log10_p, inflation, found.trait),
+        "manhattan": manhattan_figure(contig, position, found.fits.log10_p, title),
+        "qq": qq_figure(found.fits.log10_p, inflation, title),
     }
     for kind, figure in figures.items():
         write_atomic(beside(out, f".{name}.{kind}.{form}"), figure_bytes(figure, form))

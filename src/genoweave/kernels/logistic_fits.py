@@ -203,10 +203,11 @@ def _has_empty_cell(case, dosage, largest):
     """Tell whether cases or controls lack 0 or lack more than it in dosages up to `largest`.
 
     Of copies: lack one of the two alleles; of carriers: are none, or are all. The maximum may be infinite.
+    A missing call at the mean, no whole number, fills no cell: the maximum would be finite by it alone.
     """
     cells = np.zeros((2, 2))
     for s in range(case.shape[0]):
-        if dosage[s] >= 0:
+        if dosage[s] >= 0 and dosage[s] == np.floor(dosage[s]):
             status = 1 if case[s] > 0.5 else 0
             cells[status, 1] += dosage[s]
             cells[status, 0] += largest - dosage[s]

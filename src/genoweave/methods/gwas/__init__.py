@@ -1,7 +1,7 @@
 """Genome-wide association: linear and logistic regression of traits on each variant, with covariates."""
 
 from genoweave.methods.gwas.fits import Fits
-from genoweave.methods.gwas.groups import ByGroup, combined, gwas_by_group
+from genoweave.methods.gwas.groups import ByGroup, ancestry_groups, combined, gwas_by_group
 from genoweave.methods.gwas.meta import Effects, meta_analysis
 from genoweave.methods.gwas.parameters import CODES, GWAS, METHODS
 from genoweave.methods.gwas.run import Association, gwas, tests_x
@@ -18,6 +18,7 @@ __all__ = [
     "Fits",
     "Groups",
     "Trait",
+    "ancestry_groups",
     "clumps",
     "combined",
     "group_variants",

@@ -19,15 +19,11 @@ from genoweave.kernels import linear as sums
 from genoweave.kernels.linear_tiles import TILE_VARIANTS
 from genoweave.kernels.logistic import homozygotes
 from genoweave.kernels.logistic_fits import LINEAR
-from genoweave.kernels.packed import width
-from genoweave.methods.gwas.fits import Fits, folded
+from genoweave.methods.gwas.fits import VARIANTS_AT_ONCE, Fits, folded, frequencies, tasks
 from genoweave.methods.gwas.parameters import GWAS
 from genoweave.methods.linear import CODES, Design, designs, t_log10_p
 
 JOINT = "GENO_2DF"
-TASK_BYTES = 16 * 2**20
-# Variants whose codes are together in the L2 cache, a span of samples at a time.
-VARIANTS_AT_ONCE = 64
 # 1 - R^2 of trait on variant below this is rounding; as in `kernels.linear`.
 _NO_RESIDUAL = 1e-8
 
@@ -146,12 +142,6 @@ def fit_linear_coded(
     return [flat[t : t + len(tests)] for t in range(0, len(flat), len(tests))]
 
 
-def tasks(source: Source) -> list[tuple[int, int]]:
-    """Return ranges of variants of about 16 MiB of packed genotypes."""
-    step = max(1, TASK_BYTES // width(source.shape[1]) // source.row_block) * source.row_block
-    return list(ranges(source.shape[0], step))
-
-
 def _fit_tile(source: Source, found: list[Design], params: GWAS, v0: int, v1: int) -> list[Fits]:
     """Regress all traits on variants v0..v1."""
     packed = read_packed(source, v0, v1)
@@ -198,12 +188,6 @@ def blank(code: NDArray[np.uint8], score: NDArray[np.float64], information: NDAr
     """Set what belongs to refused variants to NaN, in place."""
     score[code != sums.OK] = np.nan
     information[code != sums.OK] = np.nan
-
-
-def frequencies(counts: NDArray[np.int64], called: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the alternate allele's frequency among the called, NaN if there are none."""
-    alleles = counts[:, 1] + 2.0 * counts[:, 2]
-    return np.divide(alleles, 2 * called, out=np.full(len(called), np.nan), where=called > 0)
 
 
 def _results(

@@ -15,17 +15,14 @@ from genoweave.kernels.logistic_fits import SCORE, fit_pairs, fit_variants
 from genoweave.kernels.packed import unpack_dosages
 from genoweave.methods.gwas.coded import (
     CODINGS,
-    VARIANTS_AT_ONCE,
     Coding,
     blank,
-    frequencies,
     joint,
     solved,
     square_log10_p,
     sums_of,
-    tasks,
 )
-from genoweave.methods.gwas.fits import ARRAYS, Fits, folded
+from genoweave.methods.gwas.fits import ARRAYS, VARIANTS_AT_ONCE, Fits, folded, frequencies, tasks
 from genoweave.methods.gwas.logistic import WHOLE_FITS, Null, null_model, z_log10_p
 from genoweave.methods.gwas.parameters import GWAS
 from genoweave.methods.gwas.samples import Trait

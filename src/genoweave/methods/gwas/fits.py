@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genoweave.chunks import ranges
 from genoweave.execution import fold
+from genoweave.genotypes import Source
+from genoweave.kernels.packed import width
 
+TASK_BYTES = 16 * 2**20
+# Variants whose codes are together in the L2 cache, a span of samples at a time.
+VARIANTS_AT_ONCE = 64
 # The arrays of `Fits`, in its order.
 ARRAYS = ("called", "frequency", "beta", "se", "statistic", "log10_p", "code", "method")
 
@@ -59,6 +65,21 @@ class Fits:
 
     def __len__(self) -> int:
         return len(self.called)
+
+
+def tasks(source: Source) -> list[tuple[int, int]]:
+    """Return ranges of variants of about 16 MiB of packed genotypes."""
+    step = max(1, TASK_BYTES // width(source.shape[1]) // source.row_block) * source.row_block
+    return list(ranges(source.shape[0], step))
+
+
+def frequencies(counts: NDArray[np.int64], called: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the alternate allele's frequency among the called, NaN if there are none.
+
+    `counts` int64 (variants, 3): missing, heterozygous, homozygous alternate.
+    """
+    alleles = counts[:, 1] + 2.0 * counts[:, 2]
+    return np.divide(alleles, 2 * called, out=np.full(len(called), np.nan), where=called > 0)
 
 
 def folded(

@@ -85,18 +85,28 @@ def gwas_by_group(
     names = names or [f"covariate {k + 1}" for k in range(covariates.shape[1])]
     found: dict[str, dict[str, Association]] = {trait.name: {} for trait in traits}
     messages: list[str] = []
-    for group in _groups(ds):
+    for group in ancestry_groups(ds):
         rows = np.flatnonzero(ds["sample_ancestry"].values.astype(str) == group)
         part = select(ds, samples=rows)
         for members, columns in _designs(group, rows, traits, covariates, names, params, messages):
-            for one in _fitted(group, part, members, covariates[np.ix_(rows, columns)], params, messages):
+            own = [names[k] for k in columns]
+            for one in _fitted(
+                group, part, members, covariates[np.ix_(rows, columns)], params, own, messages
+            ):
                 found[one.trait][group] = one
     if not any(found.values()):
         raise DataError("no ancestry group can be tested: " + "; ".join(messages))
     return ByGroup(found, messages)
 
 
-def _groups(ds: xr.Dataset) -> list[str]:
+def ancestry_groups(ds: xr.Dataset) -> list[str]:
+    """Return the labels of a cohort's ancestry groups, ascending.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
     if "sample_ancestry" not in ds:
         raise DataError(
             "by ancestry wants a label of each sample, found none (sample_ancestry); give a table of labels"
@@ -118,7 +128,7 @@ def _designs(
         values, x = trait.values[rows], covariates[rows]
         used = complete(values, x)
         counts = [int((values[used] == value).sum()) for value in (1, 0)]
-        if trait.is_binary and min(counts) < params.min_cases:
+        if _is_status(trait) and min(counts) < params.min_cases:
             messages.append(
                 f"{group}: {trait.name} is left out, with {people(counts[0])} cases and {people(counts[1])} "
                 f"controls; min_cases is {params.min_cases}"
@@ -138,18 +148,23 @@ def _designs(
     return list(by_columns.values())
 
 
+def _is_status(trait: Trait) -> bool:
+    """Tell whether a trait is case/control, also where it is regressed as a number (a mixed model)."""
+    return bool(np.isin(trait.values[np.isfinite(trait.values)], (0, 1)).all())
+
+
 def _fitted(
     group: str, part: xr.Dataset, traits: list[Trait], covariates: NDArray[np.float64], params: GWAS,
-    messages: list[str],
+    names: Sequence[str], messages: list[str],
 ) -> list[Association]:  # fmt: skip
     """Test a group's traits together; if one is refused each by itself, so that the others are not lost."""
     try:
-        return gwas(part, traits, covariates, params)
+        return gwas(part, traits, covariates, params, names=names)
     except DataError as error:
         if len(traits) == 1:
             messages.append(f"{group}: {traits[0].name} is left out: {error}")
             return []
-    alone = [_fitted(group, part, [trait], covariates, params, messages) for trait in traits]
+    alone = [_fitted(group, part, [trait], covariates, params, names, messages) for trait in traits]
     return [one for found in alone for one in found]
 
 
@@ -178,8 +193,9 @@ def combined(groups: dict[str, Association], *, random: bool = False) -> tuple[A
         fits.put(np.searchsorted(rows, one.variants), one.fits)
         aligned.append(fits)
     table = meta_analysis(aligned, random=random)
-    # where no group has a result, the first one's reason
-    code = np.where(table["STUDIES"] > 0, 0, aligned[0].code).astype(np.uint8)
+    # where no group has a result, a reason of one that has tested it
+    reason = np.max([one.code for one in aligned], axis=0)
+    code = np.where(table["STUDIES"] > 0, 0, reason).astype(np.uint8)
     fits = Fits(
         called=table["OBS_CT"].to_numpy(),
         frequency=table["A1_FREQ"].to_numpy(),

@@ -26,15 +26,12 @@ from genoweave.kernels import linear as sums
 from genoweave.kernels import logistic as kernels
 from genoweave.kernels import logistic_fits as whole
 from genoweave.kernels.linear_tiles import BLOCK, TILE_VARIANTS
-from genoweave.kernels.packed import unpack_dosages, width
-from genoweave.methods.gwas.fits import ARRAYS, Fits, folded
+from genoweave.kernels.packed import unpack_dosages
+from genoweave.methods.gwas.fits import ARRAYS, VARIANTS_AT_ONCE, Fits, folded, frequencies, tasks
 from genoweave.methods.gwas.parameters import GWAS
 from genoweave.methods.gwas.samples import Trait, complete
 from genoweave.methods.linear import fixed_point, left_out, orthonormal
 
-_TASK_BYTES = 16 * 2**20
-# Variants whose codes are together in the L2 cache, a span of samples at a time.
-_VARIANTS_AT_ONCE = 64
 _MOST_STEPS = 25
 _DECREMENT = 1e-20
 # Weights below this are rounding: the fitted probability is 0 or 1.
@@ -114,13 +111,9 @@ def fit_logistic(
     packed genotypes a task, and about 24 x (covariates + 6) bytes a sample and trait.
     """
     source = source_of(ds)
-    n_variants, n_samples = source.shape[:2]
     with threadpool_limits(1):  # the bits of a product depend on the threads of BLAS
         nulls = [null_model(trait, covariates, params.max_vif) for trait in traits]
-    step = max(1, _TASK_BYTES // width(n_samples) // source.row_block) * source.row_block
-    items = list(ranges(n_variants, step))
-
-    return folded("logistic regression", _fit_tile, items, len(traits), (source, nulls, params))
+    return folded("logistic regression", _fit_tile, tasks(source), len(traits), (source, nulls, params))
 
 
 def null_model(trait: Trait, covariates: NDArray[np.float64], max_vif: float) -> Null:
@@ -203,7 +196,7 @@ def _fit_tile(source: Source, nulls: list[Null], params: GWAS, v0: int, v1: int)
     out = []
     for null in nulls:
         fits = Fits.empty(v1 - v0)
-        for a, b in ranges(v1 - v0, _VARIANTS_AT_ONCE):
+        for a, b in ranges(v1 - v0, VARIANTS_AT_ONCE):
             fits.put(slice(a, b), _fit_variants(packed[a:b], null, params))
         out.append(fits)
     return out
@@ -244,8 +237,7 @@ def _score_test(packed: NDArray[np.uint8], null: Null, max_vif: float, fits: Fit
         null.n_covariates, max_vif, fits.beta, fits.se, fits.code,
     )  # fmt: skip
     fits.called[:] = null.n_samples - counts[:, 0]
-    alleles = counts[:, 1] + 2.0 * counts[:, 2]
-    np.divide(alleles, 2 * fits.called, out=fits.frequency, where=fits.called > 0)
+    fits.frequency[:] = frequencies(counts, fits.called)
 
 
 def _fit_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -9,16 +10,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from genoweave.errors import ConfigError, DataError
+from genoweave.errors import DataError
 from genoweave.genotypes import select
 from genoweave.methods.gwas.coded import CODINGS, fit_linear_coded
 from genoweave.methods.gwas.coded_logistic import fit_logistic_coded
 from genoweave.methods.gwas.fits import ARRAYS, Fits
 from genoweave.methods.gwas.linear import fit_linear
 from genoweave.methods.gwas.logistic import fit_logistic
-from genoweave.methods.gwas.parameters import GWAS
+from genoweave.methods.gwas.parameters import CODES, GWAS
 from genoweave.methods.gwas.samples import (
     Trait,
+    check_traits,
     complete,
     for_x,
     group_variants,
@@ -27,6 +29,8 @@ from genoweave.methods.gwas.samples import (
 from genoweave.methods.pca import PCA
 from genoweave.methods.pca import pca as components
 from genoweave.methods.qc import usable_variants
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ def gwas(
     traits: Sequence[Trait],
     covariates: NDArray[np.float64] | None = None,
     params: GWAS | None = None,
+    *,
+    names: Sequence[str] | None = None,
 ) -> list[Association]:
     """Test each variant for association with each trait.
 
@@ -91,6 +97,8 @@ def gwas(
         are left out.
     params
         Model, test, coding, missing calls, principal components, when a regression is refused.
+    names
+        The covariates' names, for messages.
 
     Returns
     -------
@@ -107,23 +115,22 @@ def gwas(
     Notes
     -----
     On X a male's genotype counts as 0 or 2 copies and sex is a further covariate (PLINK's ``--xchr-model
-    2``); heterozygous males are missing, samples of unknown sex are left out. X is tested additively only, by
-    a mixed model with the autosomes' kinship. Y, mitochondria and multiallelic variants are left out.
+    2``) unless the others tell it; heterozygous males are missing, samples of unknown sex are left out. Where
+    that leaves too few samples a trait's variants on X have no result, and the log says so. X is tested
+    additively only, by a mixed model with the autosomes' kinship. Y, mitochondria and multiallelic variants
+    are left out.
     Memory: see `linear`; 50 bytes a variant, trait and test for the results.
     """
     params = params or GWAS()
-    if params.model == "mixed" and (params.coding != "additive" or params.test == "firth"):
-        raise ConfigError(
-            "a mixed model is additive, and its test is score, wald or lrt; found coding "
-            f"{params.coding}, test {params.test}"
-        )
+    if params.model == "mixed":
+        from genoweave.methods.gwas.mixed import check_options
+
+        check_options(params)
     if not traits:
         raise DataError("there is no trait to test; give a table of phenotypes")
-    names = [trait.name for trait in traits]
-    if len(set(names)) < len(names):
-        raise DataError("two traits have the same name; rename one")
     n = ds.sizes["samples"]
     covariates = np.empty((n, 0)) if covariates is None else np.asarray(covariates, np.float64)
+    check_traits(traits, covariates, names)
     if params.pca:
         covariates = np.column_stack([covariates, _components(ds, params.pca)])
     groups = group_variants(ds)
@@ -175,10 +182,27 @@ def _fit_x(
     sex = ds["sample_sex"].values
     together: dict[int, tuple[NDArray[np.float64], list[Trait]]] = {}
     for trait in traits:
-        of_known, with_sex = for_x(trait, covariates, sex)
+        of_known, with_sex = for_x(trait, covariates, sex, params.max_vif)
         together.setdefault(with_sex.shape[1], (with_sex, []))[1].append(of_known)
     for with_sex, alike in together.values():
-        yield from _fit(on_x(ds, rows, sex), alike, with_sex, params, kin)
+        yield from _fit_or_refuse(on_x(ds, rows, sex), alike, with_sex, params, kin)
+
+
+def _fit_or_refuse(
+    ds: xr.Dataset, traits: Sequence[Trait], covariates: NDArray[np.float64], params: GWAS, kin: xr.Dataset
+) -> list[tuple[Trait, dict[str, Fits]]]:
+    """Fit on X; a trait that is refused there has no result there and keeps that of the autosomes."""
+    try:
+        return _fit(ds, traits, covariates, params, kin)
+    except DataError as error:
+        if not kin.sizes["variants"]:
+            raise
+        if len(traits) == 1:
+            log.warning("trait %s is not tested on X: %s", traits[0].name, error)
+            fits = Fits.empty(ds.sizes["variants"])
+            fits.code[:] = CODES.index("too_few_samples")
+            return _named(traits, [[fits]], params)
+    return [one for trait in traits for one in _fit_or_refuse(ds, [trait], covariates, params, kin)]
 
 
 def _fit(

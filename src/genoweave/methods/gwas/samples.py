@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,18 +91,64 @@ def complete(values: NDArray[np.float64], covariates: NDArray[np.float64]) -> ND
     return np.asarray(np.isfinite(values) & np.isfinite(covariates).all(axis=1))
 
 
+def check_traits(
+    traits: Sequence[Trait], covariates: NDArray[np.float64], names: Sequence[str] | None
+) -> None:
+    """Refuse traits and covariates that no regression can have, by their names.
+
+    Raises
+    ------
+    DataError
+        If two traits have the same name, too few samples are complete, or a quantitative trait, or a
+        covariate, is constant among them.
+    """
+    if len({trait.name for trait in traits}) < len(traits):
+        raise DataError("two traits have the same name; rename one")
+    k = covariates.shape[1]
+    for trait in traits:
+        used = complete(trait.values, covariates)
+        n = int(used.sum())
+        if n < k + 3:
+            raise DataError(
+                f"{n} samples have trait {trait.name} and all covariates; {k} covariates and the intercept "
+                f"need at least {k + 3}. Compare the tables' sample ids and missing values"
+            )
+        if not trait.is_binary and not np.ptp(trait.values[used]) > 0:
+            raise DataError(
+                f"trait {trait.name} is constant among its {n} complete samples; there is nothing to regress"
+            )
+        constant = np.flatnonzero(~(np.ptp(covariates[used], axis=0) > 0))
+        if len(constant):
+            name = names[constant[0]] if names else constant[0] + 1
+            raise DataError(
+                f"covariate {name} is constant among the {n} complete samples of trait {trait.name}; leave "
+                "it out (the intercept is added)"
+            )
+
+
 def for_x(
-    trait: Trait, covariates: NDArray[np.float64], sex: NDArray[np.int8]
+    trait: Trait, covariates: NDArray[np.float64], sex: NDArray[np.int8], max_vif: float
 ) -> tuple[Trait, NDArray[np.float64]]:
     """Return trait and covariates for X: without samples of unknown sex, and sex (1, 2) as a covariate.
 
-    Sex is no covariate where the complete samples are all of one.
+    Sex is no covariate where the complete samples are all of one, or the covariates tell it: its variance
+    inflation on them is above `max_vif`.
     """
     known = np.isin(sex, (1, 2))
     trait = Trait(trait.name, np.where(known, trait.values, np.nan), trait.is_binary)
-    if len(np.unique(sex[complete(trait.values, covariates)])) > 1:
+    used = complete(trait.values, covariates)
+    if used.any() and np.ptp(sex[used]) > 0 and not _tells(covariates[used], sex[used], max_vif):
         covariates = np.column_stack([covariates, sex])
     return trait, covariates
+
+
+def _tells(covariates: NDArray[np.float64], sex: NDArray[np.int8], max_vif: float) -> bool:
+    """Tell whether sex is nearly a combination of covariates."""
+    centred, left = covariates - covariates.mean(axis=0), sex - sex.mean()
+    spread = centred.std(axis=0)
+    basis = centred[:, spread > 0] / spread[spread > 0]
+    rest = left - basis @ np.linalg.lstsq(basis, left, rcond=None)[0]
+    return bool((rest @ rest) * max_vif < left @ left)
 
 
 class HaploidMales(PackedSource):

@@ -7,6 +7,6 @@ are then rotated block by block (`variants`). `model` leaves out each chromosome
 [1] Zhou and Stephens 2012, Nat. Genet. 44:821 (GEMMA).
 """
 
-from genoweave.methods.gwas.mixed.model import fit_mixed
+from genoweave.methods.gwas.mixed.model import check_options, fit_mixed
 
-__all__ = ["fit_mixed"]
+__all__ = ["check_options", "fit_mixed"]

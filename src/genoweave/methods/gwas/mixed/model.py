@@ -82,7 +82,7 @@ def fit_mixed(
     Zhou and Stephens 2012, Nat. Genet. 44:821; Yang et al. 2014, Nat. Genet. 46:100 (leaving out the
     chromosome).
     """
-    _check_options(params)
+    check_options(params)
     leave_out = params.loco and tested is None
     groups = _by_samples(traits, covariates)
     either = np.any([group.used for group in groups], axis=0)
@@ -208,7 +208,8 @@ def _contigs(ds: xr.Dataset, scaling: grm.Scaling) -> dict[int, NDArray[np.int64
     return out
 
 
-def _check_options(params: GWAS) -> None:
+def check_options(params: GWAS) -> None:
+    """Refuse a test or a coding that is none of a mixed model, with a ConfigError."""
     if params.test not in TESTS:
         raise ConfigError(
             f"a mixed model has the tests {', '.join(TESTS)}; found test = {params.test!r}. "

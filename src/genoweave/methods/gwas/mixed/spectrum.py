@@ -168,7 +168,8 @@ def fit_null(spectrum: Spectrum, trait: Float) -> Null:
     ratio, mean = np.exp(restricted), spectrum.mean_eigenvalue
     _, slope, curvature = _likelihood(spectrum.delta, trait, spectrum.restricted, m, restricted)
     second = (curvature - slope) / ratio**2  # by lambda itself
-    error = np.sqrt(-1 / second) if second < 0 else np.nan
+    is_bound = restricted in grid()[[0, -1]]
+    error = np.sqrt(-1 / second) if second < 0 and not is_bound else np.nan
     total = mean * ratio + 1
     pve, pve_se = mean * ratio / total, mean / total**2 * error
     return Null(float(ratio), float(np.exp(full)), likelihood, float(pve), float(pve_se))
