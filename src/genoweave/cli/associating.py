@@ -68,9 +68,10 @@ def gwas(
     if random_effects and not params.by_ancestry:
         raise ConfigError("--random-effects are those of groups; give --by-ancestry too, or leave it out")
     ds = open_labelled(cohort, ancestry, ancestry_column)
-    ds = _joined(ds, pheno, covar, common)
-    traits = _traits(ds, _names(pheno_name), params)
-    covariates = _covariates(ds, _names(covar_name))
+    of_traits, of_covariates = _names(pheno_name), _names(covar_name)
+    ds = _joined(ds, Tables(pheno, covar, None, None, of_traits, of_covariates), common)
+    traits = _traits(ds, of_traits, params)
+    covariates = _covariates(ds, of_covariates)
     check_names([trait.name for trait in traits], ancestry_groups(ds) if params.by_ancestry else [])
     beside(out, "")
     _say_what_is_left_out(ds, params, common)
@@ -101,12 +102,12 @@ def _by_ancestry(
     return rows
 
 
-def _joined(ds: xr.Dataset, pheno: Path | None, covar: Path | None, common: Common) -> xr.Dataset:
+def _joined(ds: xr.Dataset, tables: Tables, common: Common) -> xr.Dataset:
     """Join the tables; what the cohort brought of the same kind goes."""
-    for path, dimension in ((pheno, "traits"), (covar, "covariates")):
+    for path, dimension in ((tables.phenotypes, "traits"), (tables.covariates, "covariates")):
         if path is not None:
             ds = ds.drop_dims(dimension, errors="ignore")
-    ds, matchings = join_tables(ds, Tables(pheno, covar))
+    ds, matchings = join_tables(ds, tables)
     for matching in matchings:
         if matching.not_in_table:
             common.say(str(matching))
@@ -136,9 +137,7 @@ def _columns(ds: xr.Dataset, kind: str, wanted: list[str] | None) -> dict[str, n
         matches = [n for n in known if n == name or n.startswith(f"{name}=")]
         if not matches:
             wanted_form = ", and that the column has numbers" if kind == "trait" else ""
-            raise ConfigError(
-                f"there is no {kind} {name!r} among {len(known)}; check the table's header{wanted_form}"
-            )
+            raise ConfigError(f"there is no {kind} {name!r}; check the table's header{wanted_form}")
         chosen |= {n: known[n] for n in matches}
     return chosen
 

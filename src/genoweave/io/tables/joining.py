@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from genoweave.errors import DataError
 from genoweave.io.tables.ids import Matching, match_ids
 from genoweave.io.tables.maps import add_genetic_positions, read_genetic_map
 from genoweave.io.tables.pedigree import read_pedigree
@@ -18,12 +21,18 @@ from genoweave.io.tables.phenotypes import read_covariates, read_phenotypes
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables that a cohort is imported with; see the functions that read each."""
+    """Tables that a cohort is imported with; see the functions that read each.
+
+    Of phenotypes and covariates only `phenotype_names` and `covariate_names` are read where they are given
+    and are all columns of their table.
+    """
 
     phenotypes: Path | None = None
     covariates: Path | None = None
     pedigree: Path | None = None
     genetic_map: Path | None = None
+    phenotype_names: Sequence[str] | None = None
+    covariate_names: Sequence[str] | None = None
 
     @property
     def paths(self) -> list[Path]:
@@ -57,11 +66,11 @@ def join_tables(ds: xr.Dataset, tables: Tables) -> tuple[xr.Dataset, list[Matchi
     """
     matchings = []
     if tables.phenotypes is not None:
-        table = read_phenotypes(tables.phenotypes)
+        table = _read_named(read_phenotypes, tables.phenotypes, tables.phenotype_names)
         ds, matching = _join_numbers(ds, table, tables.phenotypes, "trait", "a phenotype")
         matchings.append(matching)
     if tables.covariates is not None:
-        table = read_covariates(tables.covariates)
+        table = _read_named(read_covariates, tables.covariates, tables.covariate_names)
         ds, matching = _join_numbers(ds, table, tables.covariates, "covariate", "covariates")
         matchings.append(matching)
     if tables.pedigree is not None:
@@ -70,6 +79,14 @@ def join_tables(ds: xr.Dataset, tables: Tables) -> tuple[xr.Dataset, list[Matchi
     if tables.genetic_map is not None:
         ds = add_genetic_positions(ds, read_genetic_map(tables.genetic_map))
     return ds, matchings
+
+
+def _read_named(read: Callable[..., pd.DataFrame], path: Path, names: Sequence[str] | None) -> pd.DataFrame:
+    """Read the named columns, or all where a name is not that of one: of a category, say."""
+    if names is not None:
+        with suppress(DataError):
+            return read(path, names)
+    return read(path)
 
 
 def _join_numbers(
