@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,12 @@ def test_precision__may_be_chosen(call: Call, sent, key, tmp_path):
         return table.assign(statistic=table["statistic"] * 1.1, beta=table["beta"] * 1.1)
 
     path = give(sent, tmp_path / "r.regenie", worse, style="regenie")
+    # plink2, or no program, was asked for: the header does not lower what is wanted
+    answer = call("verify", key, path)
+    assert answer.code == 3
+    assert "if that was agreed, --precision approximate" in answer.out
+    assert call("verify", key, path, "--precision", "approximate").code == 0
+    key.write_text(replace(sent.key, program="regenie").to_json())
     assert call("verify", key, path).code == 0
     assert call("verify", key, path, "--precision", "exact").code == 3
 

@@ -97,6 +97,42 @@ def test_watermark__refuses_to_lose_or_to_send_a_key(call: Call, given: Path, tm
     assert Key.from_json(key_file.read_text()).trait == "sick"
 
 
+def test_watermark__refuses_a_key_among_what_is_sent_and_to_write_over_what_is_read(
+    call: Call, given: Path, tmp_path: Path
+) -> None:
+    for name in ("s.pheno", "s.bim", "s.bed"):
+        answer = call(*arguments(given, "--out", tmp_path / "s.bed", "--key", tmp_path / name))
+        assert answer.code == 1
+        assert "which is sent away" in answer.err
+    before = (given / "p.tsv").read_bytes()
+    (given / "x.pheno").write_bytes(before)
+    more = ("--pheno", given / "x.pheno", "--key", tmp_path / "k.json")
+    for out in (given / "x.bed", given / "c.vcz"):
+        answer = call(*arguments(given, *more, "--out", out))
+        assert answer.code == 1
+        assert "would write over" in answer.err
+    assert (given / "x.pheno").read_bytes() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_watermark__replaces_a_key_only_when_all_is_written(call: Call, given: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.bed").mkdir()
+    key_file = tmp_path / "k.json"
+    key_file.write_text("of a cohort that was sent")
+    answer = call(*arguments(given, "--out", tmp_path / "s.bed", "--key", key_file, "--force"))
+    assert answer.code == 1
+    assert key_file.read_text() == "of a cohort that was sent"
+    # as a killed run leaves them
+    key_file.rename(tmp_path / "k.json.former")
+    key_file.write_text("half made")
+    assert call(*arguments(given, "--out", tmp_path / "s.bed", "--key", key_file, "--force")).code == 1
+    assert key_file.read_text() == "of a cohort that was sent"
+    (tmp_path / "s.bed").rmdir()
+    assert call(*arguments(given, "--out", tmp_path / "s.bed", "--key", key_file, "--force")).code == 0
+    assert Key.from_json(key_file.read_text()).program == "plink2"
+    assert not list(tmp_path.glob("*.former"))
+
+
 def test_watermark__that_cannot_be_written_leaves_no_key(call: Call, given: Path, tmp_path: Path) -> None:
     (tmp_path / "s.bed").mkdir()
     answer = call(*arguments(given, "--out", tmp_path / "s.bed", "--key", tmp_path / "k.json"))

@@ -14,8 +14,9 @@ import watermark_keys as marks
 from scipy.stats import binom
 
 from genoweave.methods.gwas import Trait
+from genoweave.methods.watermark.comparison import compare
 from genoweave.methods.watermark.key import Key
-from genoweave.methods.watermark.verification import compare, verify
+from genoweave.methods.watermark.verification import verify
 
 SEEDS = range(12)
 NUMBERS = [*marks.NUMBERS, *(f"{name}_unit" for name in marks.NUMBERS), "n", "frequency"]

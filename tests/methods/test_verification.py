@@ -9,8 +9,9 @@ import watermark_keys as marks
 
 from genoweave.errors import DataError
 from genoweave.methods.gwas import Trait
+from genoweave.methods.watermark.comparison import compare
 from genoweave.methods.watermark.diagnosis import interval
-from genoweave.methods.watermark.verification import compare, verify
+from genoweave.methods.watermark.verification import verify
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["linear", "logistic"])
@@ -90,6 +91,19 @@ def test_tolerance__is_that_of_the_rounding(linear, column):
         assert state(linear, rows, 0) == wanted
 
 
+def test_statistic__near_zero_may_be_off_by_rounding_of_larger_numbers(linear):
+    expected = {name: table.copy() for name, table in linear.key.expected.items()}
+    expected["linear"].loc[0, ["beta", "statistic", "log10_p"]] = 1e-4 * expected["linear"]["se"][0], 1e-4, 0
+    rows = marks.returned(linear)
+    k = of_mark(rows, linear, 0)
+    for off, wanted in ((5e-7, "as expected"), (5e-6, "differs")):
+        rows.loc[k, "statistic"] = 1e-4 + off
+        rows.loc[k, "beta"] = rows.loc[k, "statistic"] * expected["linear"]["se"][0]
+        rows.loc[k, ["beta_unit", "statistic_unit"]] = 1e-10
+        rows.loc[k, ["log10_p", "log10_p_unit"]] = np.nan
+        assert compare(replace(linear.key, expected=expected), rows)["state"].iloc[0] == wanted
+
+
 @pytest.mark.parametrize("columns", [("beta", "se"), ("statistic",), ("log10_p",), ("beta", "se", "log10_p")])
 def test_columns__that_are_there_are_enough(sent, columns):
     rows = marks.returned(sent)
@@ -102,8 +116,37 @@ def test_columns__that_are_there_are_enough(sent, columns):
 
 
 def test_few_digits__cannot_be_judged(sent):
-    with pytest.raises(DataError, match=r"too few digits .*about 2\)"):
+    with pytest.raises(DataError, match=r"too few digits .*four digits or more"):
         verify(sent.key, marks.returned(sent, digits=2))
+
+
+@pytest.mark.parametrize("column", ["beta", "statistic", "log10_p"])
+def test_coarse_results__do_not_pass_for_a_standard_error_that_is_exact(linear, column):
+    """The standard error is known without the trait; a statistic printed as 0e1 agrees with everything."""
+    rows = marks.returned(linear)
+    rows[["beta", "statistic", "log10_p"]] = np.nan
+    rows[column], rows[f"{column}_unit"] = 0.0, 10.0
+    with pytest.raises(DataError, match="too few digits"):
+        verify(linear.key, rows)
+    # nor do digits of one column make up for those of a row
+    rows = marks.returned(linear)
+    k = of_mark(rows, linear, 0)
+    rows.loc[k, ["beta", "statistic"]] = np.nan
+    rows.loc[k, "log10_p_unit"] = 5.0
+    with pytest.raises(DataError, match="too few digits"):
+        verify(linear.key, rows)
+
+
+def test_firth__may_be_off_by_a_thousandth_and_wald_not():
+    sent = marks.send(is_binary=True, n=601, missing=0)
+    strong = sent.key.expected["hybrid"]["statistic"].abs() > 4
+    assert strong.sum() > 3
+    for asked, wanted in (("firth", True), ("hybrid", False)):
+        key = replace(sent.key, asked=asked)
+        rows = marks.returned(sent, marks.results(sent.ds, sent.trait, sent.covariates, asked))
+        rows.loc[sent.at[strong], "statistic"] *= 1.0007
+        rows[["log10_p", "log10_p_unit", "beta", "beta_unit"]] = np.nan
+        assert verify(key, rows).is_honest == wanted
 
 
 def test_other_results__cannot_be_judged(sent):
@@ -197,20 +240,35 @@ def test_approximate__allows_another_model_and_names_gross_lies(program):
     """Results of 10,000 samples less a polygenic prediction: other z by some tenths, and less noise."""
     sent = marks.send(is_binary=False, n=1500, missing=0)
     rng = np.random.default_rng(3)
+    asked = replace(sent.key, program=program)
     less = Trait("pain", sent.trait.values - 0.5 * rng.normal(size=1500), is_binary=False)
     rows = marks.returned(sent, marks.results(sent.ds, less, sent.covariates))
-    verdict = verify(sent.key, rows, program=program)
+    verdict = verify(asked, rows, program=program)
     assert verdict.is_honest
     assert verdict.precision == "approximate"
     assert "not the key's" in " ".join(verdict.evidence)
-    assert not verify(sent.key, rows, program="plink2").is_honest
-    exact = verify(sent.key, marks.returned(sent), program=program)
+    # nulls tell nothing then, and half of the twenty are associated
+    assert 1 - 0.05 ** (1 / 12) < verdict.unnoticed < 0.3
+    assert not verify(asked, rows, program="plink2").is_honest
+    # a header alone, which the server writes, lowers nothing
+    for other in (sent.key, replace(sent.key, program="plink2")):
+        said = verify(other, rows, program=program)
+        assert not said.is_honest
+        assert "--precision approximate" in " ".join(said.evidence)
+    exact = verify(asked, marks.returned(sent), program=program)
     assert exact.precision == "exact"
     order = Trait("pain", rng.permutation(less.values), is_binary=False)
     rows = marks.returned(sent, marks.results(sent.ds, order, sent.covariates))
-    assert verify(sent.key, rows, program=program).diagnosis == "wrong_phenotype"
+    assert verify(asked, rows, program=program).diagnosis == "wrong_phenotype"
     rows = marks.returned(sent).drop(index=sent.at[:5])
-    assert verify(sent.key, rows, program=program).diagnosis == "snps_skipped"
+    assert verify(asked, rows, program=program).diagnosis == "snps_skipped"
+
+
+def test_key__of_another_cohort_is_thought_of(linear):
+    rows = marks.returned(linear).drop(index=linear.at[:19])
+    assert "another cohort" in " ".join(verify(linear.key, rows).evidence)
+    rows = marks.returned(linear).drop(index=linear.at[:10])
+    assert "another cohort" not in " ".join(verify(linear.key, rows).evidence)
 
 
 def test_interval__is_exact():

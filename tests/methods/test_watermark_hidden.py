@@ -11,6 +11,7 @@ from genoweave.methods.gwas import GWAS, Trait, gwas
 from genoweave.methods.qc import QC, qc
 from genoweave.methods.watermark import HiddenWatermark, Key, watermark_cohort
 from genoweave.methods.watermark.distinguish import distinguish, rows_of
+from genoweave.methods.watermark.models import table_of
 from genoweave.methods.watermark.naming import Names
 from genoweave.methods.watermark.sorting import Drawn, sort_within
 from genoweave.rng import Root
@@ -166,6 +167,19 @@ def test_distinguisher__hardly_tells_watermarks_but_tells_what_differs():
     assert max(found.single.values()) < 0.5 + 1.2 * found.band
 
 
+def test_distinguisher__compares_like_with_like_in_groups_that_differ():
+    """Real variants, drawn at random, are told from the others of a structured cohort by nothing.
+
+    0.5 +- band holds 99.9 %, and it is the largest of two; the seed is fixed.
+    """
+    ds = helpers.balding_nichols(n_groups=3, per_group=400, n_variants=700, fst=0.5, seed=2)
+    kept = np.flatnonzero(np.isin(ds["variant_id"].values, qc(ds)["variant_id"].values))
+    some = np.sort(np.random.default_rng(4).permutation(kept)[:60])
+    found = distinguish(ds, some)
+    assert max(abs(x - 0.5) for x in found.auc.values()) < 1.2 * found.band
+    assert found.single["between"] < 0.5 + found.band
+
+
 def test_sorting__changes_nothing_but_who():
     rng = np.random.default_rng(0)
     dosage = rng.integers(-1, 3, 500).astype(np.int8)
@@ -206,13 +220,59 @@ def test_statistics_of_variants__do_not_tell(ds, traits):
     noted = ds.assign(
         variant_maf=("variants", np.zeros(600)), variant_source_row=("variants", np.arange(600)),
         variant_genetic_position=("variants", np.arange(600.0)),
+    ).assign(
+        sample_missing_rate=("samples", np.zeros(800)),
+        sample_pca_projection=(("samples", "k"), np.zeros((800, 2))),
+        sample_sex=("samples", np.ones(800, np.int8)),
     ).assign_attrs(qc_steps="[]")  # fmt: skip
     cohort, key = watermark_cohort(noted, traits[0]["q"], None, HiddenWatermark(n=4), KEY)
     assert "variant_maf" not in cohort
     assert "variant_source_row" not in cohort
+    # sums over the own variants: less those over what is sent, they are the watermarks'
+    assert "sample_missing_rate" not in cohort
+    assert "sample_pca_projection" not in cohort
+    assert {"sample_id", "sample_sex", "sample_ancestry"} <= set(cohort.variables)
     cm = cohort["variant_genetic_position"].values
     rows = rows_of(cohort, key)
     assert ((cm[rows] > cm[rows - 1]) & (cm[rows] < cm[rows + 1])).all()
+
+
+def test_missing_calls__are_as_many_as_others_and_of_the_same_people(traits):
+    """Missing calls of a tenth of the people: the watermarks' are of them too, in numbers of their own."""
+    ds = linked_cohort(per_group=400, n_variants=600, missing=0)
+    rng = np.random.default_rng(3)
+    calls = ds["call_genotype"].values.copy()
+    bad = rng.random(800) < 0.1
+    calls[(rng.random((600, 800)) < 0.2) & bad] = -1
+    ds = ds.assign(call_genotype=(ds["call_genotype"].dims, calls))
+    cohort, key = watermark_cohort(ds, traits[0]["q"], None, HiddenWatermark(n=40), KEY)
+    is_missing = (cohort["call_genotype"].values < 0).any(axis=2)
+    rows = rows_of(cohort, key)
+    marks, others = is_missing[rows], np.delete(is_missing, rows, axis=0)
+    assert not marks[:, ~bad].any()
+    # about 16 of 800 a variant; the mean of 40 within 5 standard errors, one false alarm in 1.7 million seeds
+    n = marks.sum(axis=1)
+    assert abs(n.mean() - others.sum(axis=1).mean()) < 5 * others.sum(axis=1).std() * np.sqrt(2 / 40)
+    group = ds["sample_ancestry"].values == "group0"
+    pairs = {tuple(row) for row in np.stack([others[:, group].sum(1), others[:, ~group].sum(1)], axis=1)}
+    # copied numbers would all be among the real ones'
+    assert not all((int(row[group].sum()), int(row[~group].sum())) in pairs for row in marks)
+
+
+def test_wald__has_no_result_where_hybrid_has_firths_and_signals_have_both():
+    ds = linked_cohort(per_group=150, n_variants=300, seed=3)
+    values = np.zeros(300)
+    values[np.random.default_rng(1).permutation(300)[:8]] = 1
+    trait = Trait("case", values, True)
+    some = np.arange(300)
+    wald, hybrid = (table_of(ds, some, trait, np.empty((300, 0)), name) for name in ("wald", "hybrid"))
+    separated = wald["statistic"].isna() & hybrid["statistic"].notna()
+    assert 5 < separated.sum() < 250
+    np.testing.assert_array_equal(wald["beta"][~separated], hybrid["beta"][~separated])
+    params = HiddenWatermark(n=8, z_min=1.5, z_max=2, nulls=0)
+    cohort, key = watermark_cohort(ds, trait, None, params, KEY)
+    again = table_of(cohort, np.sort(rows_of(cohort, key)), trait, np.empty((300, 0)), "wald")
+    np.testing.assert_array_equal(again["statistic"], key.expected["hybrid"]["statistic"])
 
 
 def test_names__follow_the_style_of_others():
@@ -252,6 +312,15 @@ def test_impossible_wishes__are_refused(ds, traits, small_cohort):
         watermark_cohort(ds, trait, traits[1], HiddenWatermark(n=2), KEY, names=("one",))
     with pytest.raises(DataError, match="every sample"):
         watermark_cohort(ds, trait, None, HiddenWatermark(n=2, kind="paper"), KEY)
+
+
+def test_places__of_watermarks_that_fail_are_free_again(ds, traits):
+    """Eight cases reach no such z: that is said, and not that there are too few places."""
+    values = np.zeros(800)
+    values[:8] = 1
+    part = ds.isel(variants=slice(0, 120))
+    with pytest.raises(DataError, match="after 20 attempts"):
+        watermark_cohort(part, Trait("x", values, True), None, HiddenWatermark(n=6, z_min=8), KEY)
 
 
 def test_lazy_cohort__is_shown_in_the_old_chunks(ds, traits):

@@ -30,6 +30,11 @@ from genoweave.methods.watermark import (
 from genoweave.methods.watermark.models import MODELS, PROGRAMS
 
 _ENDINGS = {".bed": "plink", ".pgen": "pgen", ".bcf": "bcf", ".vcf": "vcf", ".gz": "vcf", ".bgen": "bgen"}
+# What may stand beside a cohort to send.
+_WRITTEN = (
+    ".bed", ".bim", ".fam", ".pgen", ".pvar", ".pvar.zst", ".psam", ".vcf", ".vcf.gz", ".vcf.gz.tbi",
+    ".vcf.gz.csi", ".bcf", ".bcf.csi", ".bgen", ".sample", ".vcz", ".pheno", ".covar",
+)  # fmt: skip
 _SHARES = (0.01, 0.05, 0.1, 0.2)
 
 
@@ -131,7 +136,8 @@ def _hide(
     cohort: str, out: Path, key_file: Path, params: HiddenWatermark, given: dict[str, Any], common: Common
 ) -> None:
     """Write the cohort to send, its tables and the key."""
-    _check_key_file(key_file, out, force=given["force"])
+    given["to"] = given["to"] or _ENDINGS.get(out.suffix, "vcz")
+    _check_files(cohort, key_file, out, given)
     ds = open_labelled(cohort, given["ancestry"], given["ancestry_column"])
     tables = Tables(given["pheno"], given["covar"])
     for path, dimension in ((given["pheno"], "traits"), (given["covar"], "covariates")):
@@ -153,14 +159,24 @@ def _hide(
             common.say(_told(sent, key))
 
 
-def _check_key_file(key_file: Path, out: Path, *, force: bool) -> None:
-    if key_file.exists() and not force:
+def _check_files(cohort: str, key_file: Path, out: Path, given: dict[str, Any]) -> None:
+    """Refuse to lose a key, to send it, or to write over what is read."""
+    if key_file.exists() and not given["force"]:
         raise StoreError(
             f"{key_file} exists; a key cannot be made again without its --noise-key. Choose another name, or "
             "replace it with --force"
         )
-    if key_file.resolve().is_relative_to(out.resolve()):
+    prefix = _prefix(out, given["to"])
+    is_sent = key_file.resolve().parent == prefix.resolve().parent and key_file.name in {
+        prefix.name + ending for ending in _WRITTEN
+    }
+    if is_sent or key_file.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{key_file} is inside {out}, which is sent away; keep the key elsewhere")
+    written = {out.resolve(), prefix.resolve()}
+    written |= {prefix.with_name(prefix.name + ending).resolve() for ending in _WRITTEN}
+    for read in (cohort, given["pheno"], given["covar"], given["ancestry"]):
+        if read is not None and Path(read).resolve() in written:
+            raise ConfigError(f"--out {out} would write over {read}, which is read; choose another name")
 
 
 def _columns(ds: xr.Dataset, kind: str, wanted: str | None) -> dict[str, np.ndarray]:
@@ -200,25 +216,39 @@ def _write(
     sent: xr.Dataset, key: Key, trait: Trait, covariates: dict[str, np.ndarray], out: Path, key_file: Path,
     given: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Write the key first: a cohort whose key is lost must not be sent."""
+    """Write the key first: a cohort whose key is lost must not be sent.
+
+    A former key waits beside it until all is written: a cohort that it belongs to may have been sent.
+    """
     beside(out, "")
     make_folder(key_file.parent)
-    write_atomic(key_file, key.to_json(), mode=0o600)
+    former = key_file.with_name(key_file.name + ".former")
+    # one that waits since a run was killed is the one that was in use
+    if key_file.exists() and not former.exists():
+        key_file.replace(former)
     try:
-        to = given["to"] or _ENDINGS.get(out.suffix, "vcz")
-        export(sent, to, out)
-        prefix = _prefix(out, to)
-        status = {"sample_case": ("samples", np.nan_to_num(trait.values, nan=-1).astype(np.int8))}
-        tables = sent.assign(status if trait.is_binary else {"watermark_trait": ("samples", trait.values)})
-        tables = tables.assign({f"covar_{k}": ("samples", x) for k, x in enumerate(covariates.values())})
-        column = {trait.name: "sample_case" if trait.is_binary else "watermark_trait"}
-        write_phenotypes(tables, beside(prefix, ".pheno"), given["tables"], column)
-        if covariates:
-            names = {name: f"covar_{k}" for k, name in enumerate(covariates)}
-            write_covariates(tables, beside(prefix, ".covar"), given["tables"], names)
+        write_atomic(key_file, key.to_json(), mode=0o600)
+        export(sent, given["to"], out)
+        _write_tables(sent, trait, covariates, _prefix(out, given["to"]), given["tables"])
     except BaseException:
         remove(key_file)
+        if former.exists():
+            former.replace(key_file)
         raise
+    remove(former)
+
+
+def _write_tables(
+    sent: xr.Dataset, trait: Trait, covariates: dict[str, np.ndarray], prefix: Path, style: str
+) -> None:
+    status = {"sample_case": ("samples", np.nan_to_num(trait.values, nan=-1).astype(np.int8))}
+    tables = sent.assign(status if trait.is_binary else {"watermark_trait": ("samples", trait.values)})
+    tables = tables.assign({f"covar_{k}": ("samples", x) for k, x in enumerate(covariates.values())})
+    column = {trait.name: "sample_case" if trait.is_binary else "watermark_trait"}
+    write_phenotypes(tables, beside(prefix, ".pheno"), style, column)
+    if covariates:
+        names = {name: f"covar_{k}" for k, name in enumerate(covariates)}
+        write_covariates(tables, beside(prefix, ".covar"), style, names)
 
 
 def _prefix(out: Path, to: str) -> Path:

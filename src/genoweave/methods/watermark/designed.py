@@ -29,7 +29,7 @@ _BEST = 5
 _FEWEST_TEMPLATES = 30
 # Differences that count as one unit: minor allele frequencies of the four, their six correlations (between
 # the gap's two sides most), log distance.
-_UNITS = np.array([0.1, 0.05, 0.05, 0.1, 0.2, 0.2, 0.2, 0.1, 0.2, 0.2, 0.5])
+_UNITS = np.array([0.1, 0.05, 0.05, 0.1, 0.2, 0.2, 0.2, 0.1, 0.2, 0.2, 0.2])
 _BISECTIONS = 40
 _CALIBRATIONS = 6
 # The alleles of four neighbours on each of the 16 kinds of haplotypes.
@@ -87,7 +87,7 @@ class Place:
     frequency
         float64 (strata,), of the counted allele.
     missing
-        int64 (strata,): samples without a call.
+        int64 (strata,): samples of the template without a call.
     """
 
     left: int
@@ -108,17 +108,20 @@ class Places:
         self.position = position.astype(np.int64)
         n = len(position)
         rows = np.arange(n)
-        self.free = np.zeros(n, bool)
+        is_gap = np.zeros(n, bool)
         inner = rows[1 : n - 2]
         room = self.position[inner + 1] - self.position[inner] >= 2
-        self.free[inner] = self._whole(inner, _OF_GAP, contig) & room
+        is_gap[inner] = self._whole(inner, _OF_GAP, contig) & room
+        self.gaps = np.flatnonzero(is_gap)
+        self.taken = np.zeros(n, np.int64)
         inner = rows[2 : n - 2]
         self.templates = inner[self._whole(inner, _OF_TEMPLATE, contig) & panel.passes[inner]]
-        if min(len(self.templates), int(self.free.sum())) < _FEWEST_TEMPLATES:
+        if min(len(self.templates), len(self.gaps)) < _FEWEST_TEMPLATES:
             raise DataError(
                 "QC-proof watermarks imitate variants that pass quality control and whose neighbours do: "
                 f"wanted {_FEWEST_TEMPLATES} of them, found {len(self.templates)}; give a cohort after "
-                "quality control, sorted by position, with more variants"
+                "quality control, sorted by position, with more variants, and with ancestry groups where "
+                "it has several (--ancestry): together they are not in Hardy-Weinberg equilibrium"
             )
         self.stream = key.stream("watermark.place")
 
@@ -136,7 +139,7 @@ class Places:
         """Draw the place of a watermark, and take it."""
         words = self.stream.words64(row * 1000 + attempt, _CANDIDATES + 2)
         template = int(self.templates[int(words[0] % len(self.templates))])
-        gaps = np.flatnonzero(self.free)
+        gaps = self.gaps[self.taken[self.gaps] == 0]
         if not len(gaps):
             raise DataError(
                 "there are more watermarks than places between variants that pass quality control; ask for "
@@ -149,8 +152,12 @@ class Places:
         )
         best = gaps[np.argsort(distance, kind="stable")[:_BEST]]
         left = int(best[int(words[1] % len(best))])
-        self.free[max(0, left - 1) : left + 2] = False
+        self.taken[left - 1 : left + 2] += 1
         return self._place(left, template)
+
+    def give_back(self, place: Place) -> None:
+        """Let a place be drawn again."""
+        self.taken[place.left - 1 : place.left + 2] -= 1
 
     def _looks(self, rows: int | NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Minor allele frequencies, correlations of minor alleles, log distance of neighbourhoods."""
@@ -240,14 +247,36 @@ def draw_genotypes(
     table = _chances(weight, place, p)
     chance = np.take_along_axis(table[panel.stratum], kind, axis=1)
     dosage = (np.stack(u[8:10], axis=1) < chance).sum(axis=1).astype(np.int8)
+    n_missing = _missing(place.missing, panel.sizes, stream.uniforms(12 * address + 11, panel.n_strata))
     for k, rows in enumerate(members):
-        dosage[rows[np.argsort(u[10][rows], kind="stable")[: place.missing[k]]]] = -1
+        dosage[rows[_uncalled(panel.missing_of[rows], int(n_missing[k]), u[10][rows])]] = -1
     level = np.sort(np.rint(_LEVELS * chance).astype(np.int64), axis=1)
     cell = (panel.stratum * (_LEVELS + 1) + level[:, 0]) * (_LEVELS + 1) + level[:, 1]
     on_first, on_second = chance[:, 0] * (1 - chance[:, 1]), chance[:, 1] * (1 - chance[:, 0])
     total = on_first + on_second
     first = np.divide(on_first, total, out=np.full(n, 0.5), where=total > 0)
     return Genotypes(dosage, cell, first)
+
+
+def _missing(
+    template: NDArray[np.int64], sizes: NDArray[np.int64], u: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Draw how many have no call in each stratum, at the template's rates.
+
+    The template's own numbers would tell: no two real variants have the same ones in all large strata.
+    """
+    from scipy.stats import binom
+
+    rate = np.divide(template, sizes, out=np.zeros(len(sizes)), where=sizes > 0)
+    return np.nan_to_num(binom.ppf(u, np.maximum(sizes, 1), rate)).astype(np.int64)
+
+
+def _uncalled(missing_of: NDArray[np.int64], n: int, u: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Draw `n` people without a call, by how often each has none elsewhere (Efraimidis & Spirakis 2006)."""
+    if n == 0:
+        return np.empty(0, np.int64)
+    waiting = -np.log(u) / np.maximum(missing_of, 1e-6)
+    return np.argsort(waiting, kind="stable")[:n]
 
 
 def _filled(x: NDArray[np.int8], frequency: float, u: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -23,6 +23,8 @@ _FOLDS = 5
 _FEWEST = 20
 _MOST_SAMPLES = 20_000
 _ROWS_AT_ONCE = 64
+# Linkage is looked for up to so many variants away.
+_FAR = 15
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def distinguish(ds: xr.Dataset, marks: NDArray[np.int64], seed: int = 0) -> Dist
 
     Notes
     -----
-    Reads four rows of genotypes for each variant compared, of at most 20,000 samples.
+    Reads 31 rows of genotypes for each variant compared, of at most 20,000 samples.
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
@@ -87,7 +89,8 @@ def distinguish(ds: xr.Dataset, marks: NDArray[np.int64], seed: int = 0) -> Dist
     is_mark = np.arange(len(rows)) < len(marks)
     classifiers = {
         "logistic": make_pipeline(
-            QuantileTransformer(n_quantiles=min(100, len(rows)), random_state=seed), LogisticRegression()
+            QuantileTransformer(n_quantiles=min(100, len(rows) * (_FOLDS - 1) // _FOLDS), random_state=seed),
+            LogisticRegression(),
         ),
         "forest": RandomForestClassifier(200, min_samples_leaf=3, random_state=seed),
     }
@@ -131,9 +134,11 @@ def _others(ds: xr.Dataset, marks: NDArray[np.int64], seed: int) -> NDArray[np.i
     rows = np.sort(rows[: 2 * _REAL_PER_MARK * len(marks)])
     found = _statistics(ds, rows)
     params = QC()
-    passes = (found[["hwe", "hwe_within"]] >= np.log10(params.hwe)).all(axis=1) & (found["maf"] >= params.maf)
-    passes &= found["missing"] <= params.geno
-    kept = rows[passes.to_numpy()]
+    within = (found["hwe_within"] >= np.log10(params.hwe)) & (found["maf"] >= params.maf)
+    within &= found["missing"] <= params.geno
+    # as watermarks are made: pooled only where most are in equilibrium so (see `Panel.checks_pooled`)
+    pooled = within & (found["hwe"] >= np.log10(params.hwe))
+    kept = rows[(pooled if 2 * pooled.sum() >= within.sum() else within).to_numpy()]
     some = np.random.default_rng(seed + 1).permutation(len(kept))[: _REAL_PER_MARK * len(marks)]
     return np.asarray(np.sort(kept[some]), np.int64)
 
@@ -144,7 +149,8 @@ def features(ds: xr.Dataset, rows: NDArray[np.int64]) -> pd.DataFrame:
     Minor allele frequency, whether the counted allele is the rarer one, log10 of the exact Hardy-Weinberg p
     pooled and smallest within strata, missing rate, variance of the frequency between strata over p(1-p),
     squared correlation with the previous and the next variant (pooled, and within strata), with the second
-    ones to both sides, whether the alleles are a transition, and log10 distances to both neighbours.
+    ones to both sides, the largest with one 3 to 15 variants away (within strata), whether the alleles are a
+    transition, and log10 distances to both neighbours.
     """
     order = np.argsort(rows, kind="stable")
     table = _statistics(ds, rows[order]).join(_linkage(ds, rows[order])).join(_places(ds, rows[order]))
@@ -194,7 +200,7 @@ def _linkage(ds: xr.Dataset, rows: NDArray[np.int64]) -> pd.DataFrame:
     contig, last = ds["variant_contig"].values, ds.sizes["variants"] - 1
     found: dict[str, list[float]] = {}
     for row in rows:
-        near = np.arange(max(0, row - 2), min(last, row + 2) + 1)
+        near = np.arange(max(0, row - _FAR), min(last, row + _FAR) + 1)
         dosage = _dosages(ds, near)
         own = int(row - near[0])
         for kind, x in (("pooled", centred(dosage, [np.arange(dosage.shape[1])])),
@@ -204,6 +210,8 @@ def _linkage(ds: xr.Dataset, rows: NDArray[np.int64]) -> pd.DataFrame:
                 is_there = 0 <= at < len(near) and contig[near[at]] == contig[row]
                 value = _squared(x[own], x[at]) if is_there else 0.0
                 found.setdefault(f"r2_{name}_{kind}", []).append(value)
+        farther = np.flatnonzero((np.abs(near - row) > 2) & (contig[near] == contig[row]))
+        found.setdefault("r2_farther", []).append(max((_squared(x[own], x[k]) for k in farther), default=0.0))
     return pd.DataFrame(found)
 
 

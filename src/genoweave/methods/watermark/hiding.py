@@ -21,7 +21,7 @@ from genoweave.methods.qc import QC
 from genoweave.methods.watermark.designed import Place, Places, draw_genotypes
 from genoweave.methods.watermark.interleaved import Rows, interleave, places_of
 from genoweave.methods.watermark.key import RESULTS, Key
-from genoweave.methods.watermark.models import cheaper_models, model_asked, table_of
+from genoweave.methods.watermark.models import PROGRAMS, cheaper_models, model_asked, table_of
 from genoweave.methods.watermark.naming import Names
 from genoweave.methods.watermark.panel import keeps, read_panel
 from genoweave.methods.watermark.paper import watermark
@@ -109,9 +109,10 @@ def watermark_cohort(
         raise ConfigError(f"there are {covariates.shape[1]} covariates and {len(names)} names of covariates")
     model = model_asked(asked, trait)
     _check_trait(trait, covariates)
+    program = asked if asked in PROGRAMS else ""
     rows, roles = _Maker(ds, trait, covariates, params, key, model, qc or QC()).make()
     sent = interleave(ds, rows)
-    return sent, make_key(ds, sent, rows, roles, trait, covariates, names, model)
+    return sent, make_key(ds, sent, rows, roles, trait, covariates, names, model, program)
 
 
 def _check_trait(trait: Trait, covariates: NDArray[np.float64]) -> None:
@@ -183,7 +184,11 @@ class _Maker:
             for mark, dosage in zip(tried, dosages, strict=True):
                 mark.dosage = dosage
             good = self._are_good(tried) & ((wanted == 0) | (np.abs(reached) >= self.params.z_min - 0.1))
-            marks |= {row: mark for row, mark, is_good in zip(todo, tried, good, strict=True) if is_good}
+            for row, mark, is_good in zip(todo, tried, good, strict=True):
+                if is_good:
+                    marks[row] = mark
+                else:
+                    self.places.give_back(mark.place)
             todo = [row for row in rows if row not in marks]
             if not todo:
                 return [marks[row] for row in rows]
@@ -286,6 +291,7 @@ def _counts(dosage: NDArray[np.int8], stratum: NDArray[np.int64], n_strata: int)
 def make_key(
     ds: xr.Dataset, sent: xr.Dataset, rows: Rows, roles: NDArray, trait: Trait,
     covariates: NDArray[np.float64], names: tuple[str, ...], model: str,
+    program: str,
 ) -> Key:  # fmt: skip
     """Return the key of a cohort that is sent: results of the watermarks and of their neighbours."""
     at = places_of(rows.left)
@@ -311,7 +317,7 @@ def make_key(
     n_cases = int((trait.values[used] == 1).sum()) if trait.is_binary else 0
     return Key(
         trait.name, trait.is_binary, sent.sizes["samples"], int(used.sum()), n_cases, ds.sizes["variants"],
-        tuple(names), model, watermarks, expected, neighbours[list(where)],
+        tuple(names), model, watermarks, expected, neighbours[list(where)], program,
     )  # fmt: skip
 
 
@@ -330,10 +336,11 @@ def _without(
     """Return what the asked model says without covariates: all of them, and each one."""
     if not names:
         return {}
-    # a server that drops covariates keeps the samples that miss one; both cannot be foreseen
-    one = model if model != "mixed" else "linear"
-    found = {"no_covariates": table_of(sent, at, trait, covariates[:, :0], one)[list(RESULTS)]}
-    for k, name in enumerate(names[:_MOST_WITHOUT] if len(names) > 1 else ()):
+    # a server that drops covariates may keep the samples that miss one; that cannot be foreseen
+    found = {"no_covariates": table_of(sent, at, trait, covariates[:, :0], model)[list(RESULTS)]}
+    # each mixed model reads and decomposes the kinship of the whole cohort
+    several = len(names) > 1 and model != "mixed"
+    for k, name in enumerate(names[:_MOST_WITHOUT] if several else ()):
         rest = np.delete(covariates, k, axis=1)
-        found[f"without {name}"] = table_of(sent, at, trait, rest, one)[list(RESULTS)]
+        found[f"without {name}"] = table_of(sent, at, trait, rest, model)[list(RESULTS)]
     return found

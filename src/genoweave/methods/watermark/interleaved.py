@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from genoweave.genotypes import Calls, Packed, Source, as_dask, source_of, store_chunks
 from genoweave.kernels.packed import PAD_BYTE, copy_codes, unpack_calls, width
 
-# Variables of variants that a sent cohort keeps; others (statistics, truths) would show what was put in.
+# Variables that a sent cohort keeps. Others would show what was put in: statistics and truths of variants;
+# missing calls, components and scores of samples, which are sums over the own variants only.
 _KEPT = ("variant_contig", "variant_position", "variant_id", "variant_allele", "variant_genetic_position")
+_KEPT_OF_SAMPLES = frozenset(
+    f"sample_{name}"
+    for name in (
+        "id", "family_id", "paternal_id", "maternal_id", "sex", "ancestry", "phenotype", "case", "trait",
+        "covariate",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,15 +113,19 @@ def places_of(left: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def interleave(ds: xr.Dataset, rows: Rows) -> xr.Dataset:
-    """Return a lazy cohort with further variants; sample data stay, statistics of variants go.
+    """Return a lazy cohort with further variants; ids, sex, families, groups and traits of samples stay.
 
-    Attributes go too: counts of variants in them would tell how many were put in.
+    Statistics of variants and of samples go, and attributes: counts in them would tell what was put in.
     """
     at = places_of(rows.left)
     n = ds.sizes["variants"] + len(at)
     own = np.ones(n, bool)
     own[at] = False
-    gone = [str(name) for name, v in ds.variables.items() if "variants" in v.dims]
+    gone = [
+        str(name)
+        for name, v in ds.variables.items()
+        if "variants" in v.dims or ("samples" in v.dims and name not in _KEPT_OF_SAMPLES)
+    ]
     out = ds.drop_vars(gone).drop_attrs(deep=False)
     out["call_genotype"] = (
         ("variants", "samples", "ploidy"),

@@ -26,7 +26,7 @@ _EXPECTED: dict[str, type] = dict.fromkeys(RESULTS, float)
 _NEIGHBOURS: dict[str, type] = {"watermark": int, "offset": int, "id": str, "frequency": float} | _EXPECTED
 _ONE: dict[str, type] = {
     "trait": str, "is_binary": bool, "n_samples": int, "n_complete": int, "n_cases": int, "n_variants": int,
-    "asked": str,
+    "asked": str, "program": str,
 }  # fmt: skip
 _ADVICE = "use the file that `genoweave watermark --key` wrote, unchanged"
 
@@ -57,6 +57,8 @@ class Key:
     neighbours
         watermark (row of `watermarks`), offset (-3 to 3 without 0, in the order of the variants sent), id,
         frequency, and the results of the asked model: what a shifted table would return.
+    program
+        That the server was asked to run (plink2, regenie, saige, gemma); "" if only the model is agreed.
     """
 
     trait: str
@@ -70,6 +72,7 @@ class Key:
     watermarks: pd.DataFrame
     expected: dict[str, pd.DataFrame]
     neighbours: pd.DataFrame
+    program: str = ""
 
     def to_json(self) -> str:
         """Return the text of the key file; floats with the digits that tell them apart, NaN as null."""

@@ -14,6 +14,7 @@ from genoweave.errors import ConfigError
 from genoweave.genotypes import PackedSource, as_dask, select
 from genoweave.kernels.packed import PAD_BYTE, copy_codes, width
 from genoweave.methods.gwas import GWAS, Trait, gwas
+from genoweave.methods.gwas.parameters import METHODS
 from genoweave.methods.watermark.key import RESULTS
 
 # Programs that a server may be asked to run, and the model of a case/control and of a quantitative trait.
@@ -80,8 +81,8 @@ def table_of(
 ) -> pd.DataFrame:
     """Return called, frequency, beta, se, statistic and log10_p of some variants of a cohort, ascending rows.
 
-    NaN (called 0) where a variant is not tested or the model does not exist. Mixed models read the whole
-    cohort, for its kinship.
+    NaN (called 0) where a variant is not tested or the model does not exist: "wald" has no result where
+    "hybrid" has Firth's. Mixed models read the whole cohort, for its kinship.
     """
     part = ds if model == "mixed" else select(ds, rows)
     if model in ("linear", "mixed"):
@@ -89,6 +90,8 @@ def table_of(
     (found,) = gwas(part, [trait], covariates, _OF_BINARY[model])
     columns = ("called", "frequency", *RESULTS)
     table = pd.DataFrame({name: getattr(found.fits, name) for name in columns}, index=found.variants)
+    if model == "wald":
+        table.loc[found.fits.method == METHODS.index("firth"), list(RESULTS)] = np.nan
     table = table.reindex(rows if model == "mixed" else np.arange(len(rows))).reset_index(drop=True)
     table["called"] = table["called"].fillna(0).astype(np.int64)
     return table
@@ -97,7 +100,11 @@ def table_of(
 def fitted(
     packed: NDArray[np.uint8], trait: Trait, covariates: NDArray[np.float64], model: str
 ) -> NDArray[np.float64]:
-    """Return t or z of variants in memory by the model asked for; linear regression stands for mixed."""
+    """Return t or z of variants in memory by the model asked for.
+
+    Linear regression stands for mixed; and Wald's test for hybrid, NaN where it does not exist: an associated
+    watermark is to have a result also of a server that has no fallback.
+    """
     n = len(trait.values)
     alleles = np.array([["A", "C"]] * len(packed), object).reshape(-1, 2)
     ds = xr.Dataset(
@@ -112,7 +119,8 @@ def fitted(
         }
     )
     rows = np.arange(len(packed))
-    table = table_of(ds, rows, trait, covariates, "linear" if model == "mixed" else model)
+    stand_in = {"mixed": "linear", "hybrid": "wald"}
+    table = table_of(ds, rows, trait, covariates, stand_in.get(model, model))
     return table["statistic"].to_numpy()
 
 
@@ -120,6 +128,6 @@ def cheaper_models(asked: str, trait: Trait) -> Sequence[str]:
     """Return the models that a key knows beside the one asked for."""
     if not trait.is_binary:
         return [] if asked == "linear" else ["linear"]
-    # hybrid is Wald's test with Firth's fallback, as ours is
+    # hybrid is Wald's test with Firth's as fallback: they differ in that alone
     same = {"hybrid": "wald", "wald": "hybrid"}.get(asked, "hybrid")
     return [name for name in ("linear", "score", "wald", "firth") if name not in (asked, same)]

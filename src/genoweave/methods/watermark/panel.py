@@ -36,6 +36,8 @@ class Panel:
         Number of strata, and samples of each, int64 (strata,).
     missing
         int64 (variants, strata): samples without a call.
+    missing_of
+        int64 (samples,): variants without a call.
     frequency
         float64 (variants, strata), of the counted allele; 0 where nobody is called.
     mean
@@ -43,7 +45,8 @@ class Panel:
     spread
         float64 (variants,), standard deviation of one allele within strata.
     r
-        float64 (4, variants): correlation within strata with the next variant, the second, third, fourth.
+        float64 (4, variants): correlation within strata with the next variant, the second, third, fourth,
+        less what sampling adds to its square.
     passes
         bool (variants,): autosomal, and passes quality control with a margin.
     checks_pooled
@@ -55,6 +58,7 @@ class Panel:
     n_strata: int
     sizes: NDArray[np.int64]
     missing: NDArray[np.int64]
+    missing_of: NDArray[np.int64]
     frequency: NDArray[np.float64]
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
@@ -69,7 +73,7 @@ def read_panel(ds: xr.Dataset, params: QC | None = None) -> Panel:
     Memory: 40 bytes a variant and stratum, and a tile of 1,024 variants x 5,000 samples as float64 a task.
     """
     stratum, n_strata = strata_of(ds)
-    counts, _ = count_genotypes(ds, stratum, label="counts of watermark templates")
+    counts, missing_of = count_genotypes(ds, stratum, label="counts of watermark templates")
     sizes = np.bincount(stratum, minlength=n_strata)
     frequency = np.nan_to_num(allele_frequency(counts))
     share = sizes / sizes.sum()
@@ -81,6 +85,7 @@ def read_panel(ds: xr.Dataset, params: QC | None = None) -> Panel:
         n_strata=n_strata,
         sizes=sizes,
         missing=sizes - counts.sum(axis=2),
+        missing_of=missing_of,
         frequency=frequency,
         mean=frequency @ share,
         spread=np.sqrt((frequency * (1 - frequency)) @ share),
@@ -127,7 +132,14 @@ def _neighbour_correlations(ds: xr.Dataset, stratum: NDArray[np.int64], n_strata
     state = fold(
         "linkage of watermark templates", _tile, tiles(n_variants), state, _add, shared=(source, columns)
     )
-    return np.asarray(state["r"])
+    return _without_sampling(state["r"], len(samples))
+
+
+def _without_sampling(r: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Return correlations whose square is less by 1/n, what sampling adds; else watermarks had it twice."""
+    square = r * r
+    share = np.divide(square - 1 / n, square, out=np.zeros_like(r), where=square > 1 / n)
+    return np.asarray(r * np.sqrt(share))
 
 
 def _add(state: dict[str, Any], _: int, found: tuple[int, NDArray[np.float64]]) -> None:

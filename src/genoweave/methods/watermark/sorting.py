@@ -140,9 +140,9 @@ class _Search:
         """Take the statistic at `next`, choose another `next`; return whether it is the nearest so far."""
         at, error = self.next, abs(z - self.target)
         self.steps += 1
-        if z < self.target or not np.isfinite(z):
+        if z < self.target:
             self.low = at, z
-        else:
+        else:  # NaN: so strong that cases and controls are separated
             self.high = at, z
         if np.isinf(self.high[0]):
             self.next = 4 * at
