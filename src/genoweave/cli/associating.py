@@ -12,9 +12,9 @@ import xarray as xr
 from genoweave.cli.association_files import ENDINGS, Files, check_names
 from genoweave.cli.options import Common, arguments, option
 from genoweave.cli.shared import ANCESTRY, COHORT, COLUMN, OUT, beside, open_labelled
-from genoweave.errors import ConfigError, DataError
-from genoweave.io.tables import case_control, is_case_control
-from genoweave.io.tables.joining import Tables, join_tables
+from genoweave.cli.traits import covariates_of, joined, names_of, traits_of
+from genoweave.errors import ConfigError
+from genoweave.io.tables.joining import Tables
 from genoweave.methods.gwas import (
     GWAS,
     Trait,
@@ -68,10 +68,10 @@ def gwas(
     if random_effects and not params.by_ancestry:
         raise ConfigError("--random-effects are those of groups; give --by-ancestry too, or leave it out")
     ds = open_labelled(cohort, ancestry, ancestry_column)
-    of_traits, of_covariates = _names(pheno_name), _names(covar_name)
-    ds = _joined(ds, Tables(pheno, covar, None, None, of_traits, of_covariates), common)
-    traits = _traits(ds, of_traits, params)
-    covariates = _covariates(ds, of_covariates)
+    of_traits, of_covariates = names_of(pheno_name), names_of(covar_name)
+    ds = joined(ds, Tables(pheno, covar, None, None, of_traits, of_covariates), common)
+    traits = traits_of(ds, of_traits, params.model)
+    covariates = covariates_of(ds, of_covariates)
     check_names([trait.name for trait in traits], ancestry_groups(ds) if params.by_ancestry else [])
     beside(out, "")
     _say_what_is_left_out(ds, params, common)
@@ -100,73 +100,6 @@ def _by_ancestry(
         if groups:
             rows.append(files.write_meta(*combined(groups, random=random)))
     return rows
-
-
-def _joined(ds: xr.Dataset, tables: Tables, common: Common) -> xr.Dataset:
-    """Join the tables; what the cohort brought of the same kind goes."""
-    for path, dimension in ((tables.phenotypes, "traits"), (tables.covariates, "covariates")):
-        if path is not None:
-            ds = ds.drop_dims(dimension, errors="ignore")
-    ds, matchings = join_tables(ds, tables)
-    for matching in matchings:
-        if matching.not_in_table:
-            common.say(str(matching))
-    return ds
-
-
-def _names(text: str | None) -> list[str] | None:
-    names = None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-    if names == []:
-        raise ConfigError(
-            f"wanted names with commas between them, found {text!r}; leave the option out for all"
-        )
-    return names
-
-
-def _columns(ds: xr.Dataset, kind: str, wanted: list[str] | None) -> dict[str, np.ndarray]:
-    """Return the columns of ``sample_trait`` or ``sample_covariate`` by name."""
-    if f"sample_{kind}" not in ds:
-        known: dict[str, np.ndarray] = {}
-    else:
-        values = ds[f"sample_{kind}"].values
-        known = {str(name): values[:, k] for k, name in enumerate(ds[f"{kind}_id"].values)}
-    if wanted is None:
-        return known
-    chosen: dict[str, np.ndarray] = {}
-    for name in wanted:
-        matches = [n for n in known if n == name or n.startswith(f"{name}=")]
-        if not matches:
-            wanted_form = ", and that the column has numbers" if kind == "trait" else ""
-            raise ConfigError(f"there is no {kind} {name!r}; check the table's header{wanted_form}")
-        chosen |= {n: known[n] for n in matches}
-    return chosen
-
-
-def _traits(ds: xr.Dataset, wanted: list[str] | None, params: GWAS) -> list[Trait]:
-    columns = _columns(ds, "trait", wanted)
-    if not columns and "sample_phenotype" in ds and np.isfinite(ds["sample_phenotype"].values).any():
-        columns = {"PHENO1": ds["sample_phenotype"].values}
-    if not columns:
-        raise DataError("the cohort has no trait; give a table of phenotypes with --pheno")
-    return [_trait(name, values, params.model) for name, values in columns.items()]
-
-
-def _trait(name: str, values: np.ndarray, model: str) -> Trait:
-    """Tell case/control traits by PLINK's rule: 1 and 2 (0 missing), or 0 and 1 where there is no 2.
-
-    A mixed model has them as the numbers 0 and 1.
-    """
-    if model == "linear" or (model in ("auto", "mixed") and not is_case_control(values)):
-        return Trait(name, values, is_binary=False)
-    try:
-        status = case_control(values, zero_one=not (values == 2).any())
-    except DataError as error:
-        raise DataError(f"trait {name}: {error}") from None
-    return Trait(name, np.where(status < 0, np.nan, status), is_binary=model != "mixed")
-
-
-def _covariates(ds: xr.Dataset, wanted: list[str] | None) -> dict[str, np.ndarray]:
-    return _columns(ds, "covariate", wanted)
 
 
 def _say_what_is_left_out(ds: xr.Dataset, params: GWAS, common: Common) -> None:

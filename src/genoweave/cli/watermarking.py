@@ -12,13 +12,14 @@ import xarray as xr
 from genoweave import api
 from genoweave.cli.options import Common, argument, arguments, option
 from genoweave.cli.shared import ANCESTRY, COLUMN, KEY, beside, key_of, open_labelled
+from genoweave.cli.traits import covariates_of, joined, names_of, traits_of
 from genoweave.cohorts import FORMATS, export, open_cohort, save
 from genoweave.errors import ConfigError, DataError, StoreError
 from genoweave.io.files import make_folder, remove, write_atomic
 from genoweave.io.phenotype_files import STYLES, write_covariates, write_phenotypes
 from genoweave.io.release import write_tsv
-from genoweave.io.tables import case_control, is_case_control, match_ids, read_phenotypes
-from genoweave.io.tables.joining import Tables, join_tables
+from genoweave.io.tables import case_control, match_ids, read_phenotypes
+from genoweave.io.tables.joining import Tables
 from genoweave.methods.gwas import Trait
 from genoweave.methods.watermark import (
     HiddenWatermark,
@@ -139,14 +140,9 @@ def _hide(
     given["to"] = given["to"] or _ENDINGS.get(out.suffix, "vcz")
     _check_files(cohort, key_file, out, given)
     ds = open_labelled(cohort, given["ancestry"], given["ancestry_column"])
-    tables = Tables(given["pheno"], given["covar"])
-    for path, dimension in ((given["pheno"], "traits"), (given["covar"], "covariates")):
-        ds = ds if path is None else ds.drop_dims(dimension, errors="ignore")
-    ds, matchings = join_tables(ds, tables)
-    for matching in matchings:
-        if matching.not_in_table:
-            common.say(str(matching))
-    trait, covariates = _trait(ds, given["pheno_name"]), _columns(ds, "covariate", given["covar_name"])
+    of_trait, of_covariates = names_of(given["pheno_name"]), names_of(given["covar_name"])
+    ds = joined(ds, Tables(given["pheno"], given["covar"], None, None, of_trait, of_covariates), common)
+    trait, covariates = _trait(ds, of_trait), covariates_of(ds, of_covariates)
     values = np.column_stack(list(covariates.values())) if covariates else None
     with common.work("watermark"):
         sent, key = api.watermark_cohort(
@@ -179,37 +175,11 @@ def _check_files(cohort: str, key_file: Path, out: Path, given: dict[str, Any]) 
             raise ConfigError(f"--out {out} would write over {read}, which is read; choose another name")
 
 
-def _columns(ds: xr.Dataset, kind: str, wanted: str | None) -> dict[str, np.ndarray]:
-    """Return the columns of ``sample_trait`` or ``sample_covariate`` by name."""
-    if f"sample_{kind}" not in ds:
-        known: dict[str, np.ndarray] = {}
-    else:
-        values = ds[f"sample_{kind}"].values
-        known = {str(name): values[:, k] for k, name in enumerate(ds[f"{kind}_id"].values)}
-    if wanted is None:
-        return known
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    chosen = {n: x for name in names for n, x in known.items() if n == name or n.startswith(f"{name}=")}
-    lost = [name for name in names if not any(n == name or n.startswith(f"{name}=") for n in known)]
-    if lost:
-        raise ConfigError(f"there is no {kind} {lost[0]!r} among {len(known)}; check the table's header")
-    return chosen
-
-
-def _trait(ds: xr.Dataset, wanted: str | None) -> Trait:
-    """Return the trait by PLINK's rule: 1 and 2 (0 missing), or 0 and 1 where there is no 2; or numbers."""
-    columns = _columns(ds, "trait", wanted)
-    if not columns and "sample_phenotype" in ds and np.isfinite(ds["sample_phenotype"].values).any():
-        columns = {"PHENO1": ds["sample_phenotype"].values}
-    if not columns:
-        raise DataError("the cohort has no trait; give a table of phenotypes with --pheno")
-    if wanted is not None and len(columns) > 1:
+def _trait(ds: xr.Dataset, names: list[str] | None) -> Trait:
+    traits = traits_of(ds, names)
+    if names is not None and len(traits) > 1:
         raise ConfigError("watermarks are made for one trait; name one with --pheno-name")
-    name, values = next(iter(columns.items()))
-    if not is_case_control(values):
-        return Trait(name, values, is_binary=False)
-    status = case_control(values, zero_one=not (values == 2).any())
-    return Trait(name, np.where(status < 0, np.nan, status), is_binary=True)
+    return traits[0]
 
 
 def _write(

@@ -150,10 +150,10 @@ def match_ids(
 
 def _keys(ds: xr.Dataset, ids: pd.DataFrame | Sequence[str]) -> tuple[str, list[Any], list[Any]]:
     """Return what ids are compared by, those of the table and those of the cohort."""
-    samples = [str(i) for i in ds["sample_id"].values]
+    samples = list(map(str, ds["sample_id"].values.tolist()))
     if not isinstance(ids, pd.DataFrame):
-        return "IID", [str(i) for i in ids], samples
-    names = [str(i) for i in ids.index]
+        return "IID", list(map(str, ids)), samples
+    names = list(map(str, ids.index.tolist()))
     if "FID" not in ids or (ids.index.is_unique and not has_composed_ids(ds)):
         return "IID", names, samples
     within = within_family(ds, ds["sample_id"].values)
