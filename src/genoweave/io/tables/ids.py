@@ -115,16 +115,10 @@ def match_ids(
         If ids of the table repeat, or none of them is in the cohort.
     """
     by, keys, sample_keys = _keys(ds, ids)
-    rows = {key: row for row, key in enumerate(keys)}
-    if len(rows) < len(keys):
-        second = next(row for row, key in reversed(list(enumerate(keys))) if rows[key] != row)
-        raise DataError(
-            f"{path}: rows {second + 1} and {rows[keys[second]] + 1} have equal {by}; keep one row per sample"
-        )
-    if keys == sample_keys:  # the usual case: 0.1 s less for 184,712 samples
+    if keys == sample_keys and len(set(keys)) == len(keys):  # the usual case, in a third of the time
         index = np.arange(len(keys))
     else:
-        index = np.array([rows.get(key, -1) for key in sample_keys], np.int64)
+        index = _rows_of(path, by, keys, sample_keys)
     found = np.zeros(len(keys), bool)
     found[index[index >= 0]] = True
     unknown, missing = np.flatnonzero(~found), np.flatnonzero(index < 0)
@@ -146,6 +140,17 @@ def match_ids(
         first_sample=int(missing[0]) + 1 if len(missing) else None,
     )
     return index, matching
+
+
+def _rows_of(path: Path, by: str, keys: list[Any], sample_keys: list[Any]) -> NDArray[np.int64]:
+    """Return the row of each sample's key, -1 where there is none; refuse keys that repeat."""
+    rows = {key: row for row, key in enumerate(keys)}
+    if len(rows) < len(keys):
+        second = next(row for row, key in reversed(list(enumerate(keys))) if rows[key] != row)
+        raise DataError(
+            f"{path}: rows {second + 1} and {rows[keys[second]] + 1} have equal {by}; keep one row per sample"
+        )
+    return np.array([rows.get(key, -1) for key in sample_keys], np.int64)
 
 
 def _keys(ds: xr.Dataset, ids: pd.DataFrame | Sequence[str]) -> tuple[str, list[Any], list[Any]]:

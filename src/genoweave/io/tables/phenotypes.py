@@ -113,7 +113,7 @@ def _read(path: Path, columns: Sequence[str] | None, id_column: str | None, *, p
     ids = ["FID", "IID"] if table.columns[0] == "FID" else [str(table.columns[0])]
     is_plink = ids != [_OTHER_ID]
     for name in ids:
-        table[name] = table[name].str.strip()
+        table[name] = list(map(str.strip, table[name]))
     _check_ids(path, table, ids)
     values = {
         name: _convert(path, table, k, is_plink=is_plink, may_mix=columns is None and not is_plink)

@@ -106,9 +106,11 @@ def _collect_plain(path: Path, file: TextIO, choose: Callable[[list[str]], Layou
     if layout.has_header:
         _check_header(path, top)
     cells: list[list[str]] = [[] for _ in layout.keep]
+    most = max(layout.keep) + 1 if separator else -1  # what is behind the last column stays in one piece
     for block in chain([lines[layout.has_header :]], blocks):
-        rows = [line.split(separator) for line in block]
-        if rows and set(map(len, rows)) != {len(top)}:
+        rows = [line.split(separator, most) for line in block]
+        widths = {line.count(separator) + 1 for line in block} if separator else set(map(len, rows))
+        if rows and widths != {len(top)}:
             raise _NotPlainError
         columns = list(zip(*rows, strict=True))
         if columns and not all(map(str.strip, columns[0])):
