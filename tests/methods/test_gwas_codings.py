@@ -12,7 +12,7 @@ from genoweave.errors import ConfigError
 from genoweave.execution import ThreadExecutor, use
 from genoweave.methods.gwas import CODES, GWAS, METHODS, Trait, gwas
 from genoweave.methods.gwas import fits as module
-from genoweave.methods.gwas.coded import CODINGS
+from genoweave.methods.gwas.coded import CODINGS, blank
 from genoweave.methods.gwas.fits import ARRAYS
 
 WEIGHTS = {
@@ -327,3 +327,12 @@ def test_mean__a_status_without_carriers_is_fitted_by_firth_though_missing_calls
     for fits in found.values():
         assert METHODS[fits.method[0]] == ("firth" if test == "wald" else "firth_lrt")
     assert found[CODINGS[coding].terms[0]].se[0] < 3
+
+
+def test_blank__leaves_nothing_of_refused_variants() -> None:
+    """Kernels write nothing for these: what memory held before must not show, nor as the sign of a NaN."""
+    score, rest = np.full((3, 2), -7.0), np.full((3, 1), -7.0)
+    blank(np.array([0, 1, 0], np.uint8), score, rest)
+    for values in (score, rest):
+        assert (np.isnan(values).all(axis=1) == [False, True, False]).all()
+        assert not np.signbit(values[1]).any()

@@ -172,7 +172,7 @@ def _fit_variants(packed: NDArray[np.uint8], design: Design, params: GWAS) -> li
         np.column_stack([found.counts[:, 2], found.homs]), design.unit, 1.0, missing, k, coding.weights,
         impute, params.max_vif, score, information, rest, code,
     )  # fmt: skip
-    blank(code, score, information)
+    blank(code, score, information, rest)
     called = design.n_samples - found.counts[:, 0]
     used = np.full(m, design.n_samples) if impute else called
     return [
@@ -184,10 +184,10 @@ def _fit_variants(packed: NDArray[np.uint8], design: Design, params: GWAS) -> li
     ]  # fmt: skip
 
 
-def blank(code: NDArray[np.uint8], score: NDArray[np.float64], information: NDArray[np.float64]) -> None:
-    """Set what belongs to refused variants to NaN, in place."""
-    score[code != sums.OK] = np.nan
-    information[code != sums.OK] = np.nan
+def blank(code: NDArray[np.uint8], *sums_of_variants: NDArray[np.float64]) -> None:
+    """Set what belongs to refused variants, which nothing was written to, to NaN, in place."""
+    for values in sums_of_variants:
+        values[code != sums.OK] = np.nan
 
 
 def _results(
