@@ -25,12 +25,6 @@ KEY = option(
     "--noise-key", type=click.Path(path_type=Path),
     help="file with the private key; made if absent, drawn anew and not kept by default",
 )  # fmt: skip
-PHENO = option(
-    "--pheno",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="table of phenotypes, the first of them a status: 0/1, or 1/2 as in PLINK",
-)
 
 
 def open_labelled(cohort: str, ancestry: Path | None = None, column: str | None = None) -> xr.Dataset:

@@ -141,7 +141,8 @@ def _hide(
     _check_files(cohort, key_file, out, given)
     ds = open_labelled(cohort, given["ancestry"], given["ancestry_column"])
     of_trait, of_covariates = names_of(given["pheno_name"]), names_of(given["covar_name"])
-    ds = joined(ds, Tables(given["pheno"], given["covar"], None, None, of_trait, of_covariates), common)
+    tables = Tables(given["pheno"], given["covar"], phenotype_names=of_trait, covariate_names=of_covariates)
+    ds = joined(ds, tables, common)
     trait, covariates = _trait(ds, of_trait), covariates_of(ds, of_covariates)
     values = np.column_stack(list(covariates.values())) if covariates else None
     with common.work("watermark"):

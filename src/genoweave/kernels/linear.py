@@ -19,6 +19,7 @@ import numpy as np
 
 from genoweave.kernels._bits import popcount
 from genoweave.kernels._compile import kernel
+from genoweave.kernels.cholesky import forward
 from genoweave.kernels.linear_tiles import (
     BLOCK,
     LIMB_BITS,
@@ -256,25 +257,12 @@ def _factor(n_samples, sums, n_called, lower):
 
 
 @kernel
-def _project(lower, x):
-    """Solve lower z = x in place; return z'z, the part of x'x that the covariates explain."""
-    explained = 0.0
-    for i in range(lower.shape[0]):
-        total = x[i]
-        for k in range(i):
-            total -= lower[i, k] * x[k]
-        x[i] = total / lower[i, i]
-        explained += x[i] * x[i]
-    return explained
-
-
-@kernel
 def _fit_trait(g, gg, gy, sums, t, n_traits, n_samples, lower, w, df):
     """Return beta, its standard error and a code of one standardised trait; `g` is projected already."""
     n = lower.shape[0]
     for i in range(n):
         w[i] = -sums[i, n + t]
-    yy = n_samples - sums[0, n + n_traits + t] - _project(lower, w)
+    yy = n_samples - sums[0, n + n_traits + t] - forward(lower, n, w)
     for i in range(n):
         gy -= g[i] * w[i]
     rest = yy - gy * gy / gg
@@ -325,7 +313,7 @@ def solve(n_samples, counts, products, unit, sums, n_covariates, max_vif, beta, 
     g[0] = total
     for i in range(1, n_covariates):
         g[i] = products[i - 1] * unit[i]
-    gg = squares - _project(lower, g)
+    gg = squares - forward(lower, n_covariates, g)
     if not gg * max_vif * called >= spread:
         code[:] = COLLINEAR
         return

@@ -23,7 +23,7 @@ from genoweave.methods.gwas.coded import (
     sums_of,
 )
 from genoweave.methods.gwas.fits import ARRAYS, VARIANTS_AT_ONCE, Fits, folded, frequencies, tasks
-from genoweave.methods.gwas.logistic import WHOLE_FITS, Null, null_model, z_log10_p
+from genoweave.methods.gwas.logistic import WHOLE_FITS, Null, null_model, worth_fitting, z_log10_p
 from genoweave.methods.gwas.parameters import GWAS
 from genoweave.methods.gwas.samples import Trait
 
@@ -77,12 +77,7 @@ def _fit_tile(source: Source, nulls: list[Null], params: GWAS, v0: int, v1: int)
 def _fit_variants(packed: NDArray[np.uint8], null: Null, params: GWAS) -> list[Fits]:
     """Test a few variants, and fit those again that are worth it."""
     tables = _score_test(packed, null, params)
-    if params.test != "score":
-        again = tables[-1].code == sums.OK
-    else:
-        with np.errstate(divide="ignore"):
-            again = tables[-1].log10_p < np.log10(params.refine_p)
-    rows = np.flatnonzero(again)
+    rows = worth_fitting(tables[-1], params)
     if not len(rows):
         return tables
     dosages = unpack_dosages(packed[rows], len(null.used))[:, null.used]

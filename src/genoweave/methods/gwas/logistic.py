@@ -207,17 +207,20 @@ def _fit_variants(packed: NDArray[np.uint8], null: Null, params: GWAS) -> Fits:
     fits = Fits.empty(len(packed))
     _score_test(packed, null, params.max_vif, fits)
     fits.log10_p[:] = z_log10_p(fits.beta / fits.se)
-    if params.test != "score":
-        again = fits.code == sums.OK
-    else:
-        with np.errstate(divide="ignore"):
-            again = fits.log10_p < np.log10(params.refine_p)
     fits.statistic[:] = fits.beta / fits.se
-    rows = np.flatnonzero(again)
+    rows = worth_fitting(fits, params)
     if len(rows):
         _fit_again(packed, rows, null, params, fits)
     fits.log10_p[:] = z_log10_p(fits.statistic)
     return fits
+
+
+def worth_fitting(fits: Fits, params: GWAS) -> NDArray[np.int64]:
+    """Return which score tests are made again: those with a small p, or all if another test is asked for."""
+    if params.test != "score":
+        return np.flatnonzero(fits.code == sums.OK)
+    with np.errstate(divide="ignore"):
+        return np.flatnonzero(fits.log10_p < np.log10(params.refine_p))
 
 
 def _score_test(packed: NDArray[np.uint8], null: Null, max_vif: float, fits: Fits) -> None:
