@@ -102,14 +102,15 @@ def _drifted(ancestral: NDArray[np.float64], fst: float, groups: int, rng: Gener
 
 
 def sites(n: int, rng: Generator) -> dict[str, Any]:
-    """Return positions over the autosomes in proportion to their lengths, identifiers and alleles."""
+    """Return positions, uniform over the autosomes and no two the same, identifiers and alleles."""
     lengths = np.array(_CHROMOSOMES) * 1_000_000
     ends = np.round(np.cumsum(lengths) / lengths.sum() * n).astype(np.int64)
     contig = np.searchsorted(ends, np.arange(n), side="right")
     starts = np.concatenate([[0], ends[:-1]])
     counts = ends - starts
-    within = np.arange(n) - starts[contig] + rng.random(n)
-    position = 1 + (within * (lengths / np.maximum(counts, 1))[contig]).astype(np.int64)
+    u = rng.random(n)
+    u = u[np.lexsort((u, contig))]
+    position = 1 + (u * (lengths - counts)[contig]).astype(np.int64) + np.arange(n) - starts[contig]
     numbers = rng.choice(1_000_000_000, n, replace=False)
     reference = rng.integers(0, 4, n)
     alternate = (reference + rng.integers(1, 4, n)) % 4
