@@ -18,7 +18,7 @@ from genoweave.kernels.packed import unpack_dosages
 from genoweave.methods.gwas import Trait
 from genoweave.methods.gwas.samples import complete
 from genoweave.methods.qc import QC
-from genoweave.methods.watermark.designed import Place, Places, draw_genotypes
+from genoweave.methods.watermark.designed import draw_genotypes
 from genoweave.methods.watermark.interleaved import Rows, interleave, places_of
 from genoweave.methods.watermark.key import RESULTS, Key
 from genoweave.methods.watermark.models import PROGRAMS, cheaper_models, model_asked, table_of
@@ -26,6 +26,7 @@ from genoweave.methods.watermark.naming import Names
 from genoweave.methods.watermark.panel import keeps, read_panel
 from genoweave.methods.watermark.paper import watermark
 from genoweave.methods.watermark.parameters import HiddenWatermark, Watermark
+from genoweave.methods.watermark.places import Place, Places
 from genoweave.methods.watermark.sorting import Drawn, associate, packed_rows
 from genoweave.rng import Root
 
@@ -33,6 +34,8 @@ from genoweave.rng import Root
 _BATCH_BYTES = 256 * 2**20
 _MOST_ATTEMPTS = 20
 _FARTHEST = 3
+# A statistic z takes so many times z^2 / n of a watermark's variance.
+_LEFT = 2.5
 # More models without one covariate are not kept in the key.
 _MOST_WITHOUT = 30
 
@@ -143,6 +146,9 @@ class _Maker:
         self.places = Places(self.panel, contig, position, key)
         self.draws = key.stream("watermark.genotype")
         self.noise = key.stream("watermark.noise")
+        # a signal's neighbours leave so much of its variance to what only it says
+        n_used = int(complete(trait.values, covariates).sum())
+        self.free = max(0.5, 1 - _LEFT * params.z_max**2 / n_used)
         self.names = Names(ds["variant_id"].values, key.stream("watermark.name"))
 
     def make(self) -> tuple[Rows, NDArray]:
@@ -160,13 +166,18 @@ class _Maker:
         return self._rows([made[k] for k in order]), roles
 
     def _targets(self) -> NDArray[np.float64]:
-        """Return the statistics that are wanted, 0 of nulls; the paper's kind has its own."""
+        """Return the statistics that are wanted, 0 of nulls; the paper's kind has its own.
+
+        Nulls are first of all those of which neighbours tell too much for an association of their own.
+        """
         p = self.params
         if p.kind == "paper":
             return np.full(p.n, np.nan)
         u = self.key.stream("watermark.target").uniforms(0, 2 * p.n)
         z = (p.z_min + (p.z_max - p.z_min) * u[: p.n]) * np.where(u[p.n :] < 0.5, -1, 1)
-        z[: round(p.nulls * p.n)] = 0
+        explained = self.places.known.explained[[self.places.template(row, 0) for row in range(p.n)]]
+        tight = np.maximum(explained, self.free)
+        z[np.argsort(-tight, kind="stable")[: round(p.nulls * p.n)]] = 0
         return np.asarray(z)
 
     def _batch(self, rows: range, targets: NDArray[np.float64]) -> list[_Mark]:
@@ -176,8 +187,8 @@ class _Maker:
         for attempt in range(_MOST_ATTEMPTS):
             if self.params.kind == "paper":
                 return self._paper(rows)
-            tried = [self._draw(row, attempt) for row in todo]
             wanted = targets[[row - rows.start for row in todo]]
+            tried = [self._draw(row, attempt, z) for row, z in zip(todo, wanted.tolist(), strict=True)]
             dosages, reached = associate(
                 [mark.drawn for mark in tried], wanted, self.trait, self.covariates, self.model
             )
@@ -197,10 +208,10 @@ class _Maker:
             f"reach |z| = {self.params.z_min:g} with these samples; lower z_min and z_max, or raise nulls"
         )
 
-    def _draw(self, row: int, attempt: int) -> _Mark:
-        place = self.places.draw(row, attempt)
+    def _draw(self, row: int, attempt: int, target: float) -> _Mark:
+        place = self.places.draw(row, attempt, self._within(row, target))
         address = row * _MOST_ATTEMPTS + attempt
-        made = draw_genotypes(self._neighbours(place.left), place, self.panel, self.draws, address)
+        made = draw_genotypes(self._neighbours(place.near), place, self.panel, self.draws, address)
         n = len(made.dosage)
         drawn = Drawn(made.dosage, made.cell, self.noise.normals(2 * address, n))
         on_second = None
@@ -209,12 +220,21 @@ class _Maker:
             on_second = np.packbits(second, bitorder="little")
         return _Mark(place, drawn, on_second, made.dosage)
 
-    def _neighbours(self, left: int) -> NDArray[np.int8]:
-        """Return the genotypes of the two variants on each side of a gap: dosages, or calls if phased."""
+    def _within(self, row: int, target: float) -> tuple[float, float]:
+        """Return between what limits the neighbours may explain a watermark's template."""
+        if target:
+            return -np.inf, self.free
+        first = float(self.places.known.explained[self.places.template(row, 0)])
+        return (self.free, np.inf) if first > self.free else (-np.inf, self.free)
+
+    def _neighbours(self, rows: NDArray[np.int64]) -> NDArray[np.int8]:
+        """Return the genotypes of ascending variants: dosages, or calls if phased."""
         n = self.ds.sizes["samples"]
+        if not len(rows):
+            return np.empty((0, n), np.int8)
         if self.is_phased:
-            return self.source.read(left - 1, left + 3, 0, n)
-        return unpack_dosages(read_rows(self.source, np.arange(left - 1, left + 3), 0, n), n)
+            return np.concatenate([self.source.read(row, row + 1, 0, n) for row in rows.tolist()])
+        return unpack_dosages(read_rows(self.source, rows, 0, n), n)
 
     def _are_good(self, marks: list[_Mark]) -> NDArray[np.bool_]:
         """Tell which watermarks pass quality control, in all samples and in controls."""

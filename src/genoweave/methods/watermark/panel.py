@@ -19,9 +19,10 @@ from genoweave.methods.qc import QC, usable_variants, variant_statistics
 _MOST_SAMPLES = 5000
 # A template passes quality control with this margin, so that a watermark made after it does too.
 _MARGIN = 0.05
-_HWE_MARGIN = 10.0
-# The farthest two of a template and its four neighbours.
-_LAGS = 4
+_HWE_MARGIN = 2.0
+# A variant's neighbours are looked for so many rows away, and correlations are known twice as far.
+REACH = 15
+_LAGS = 2 * REACH
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Panel:
     spread
         float64 (variants,), standard deviation of one allele within strata.
     r
-        float64 (4, variants): correlation within strata with the next variant, the second, third, fourth,
-        less what sampling adds to its square.
+        float64 (30, variants): correlation within strata with the next variant, the second, and so on.
+    noise
+        Variance of a correlation of two variants without linkage.
     passes
         bool (variants,): autosomal, and passes quality control with a margin.
     checks_pooled
@@ -63,6 +65,7 @@ class Panel:
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
     r: NDArray[np.float64]
+    noise: float
     passes: NDArray[np.bool_]
     checks_pooled: bool
 
@@ -90,6 +93,7 @@ def read_panel(ds: xr.Dataset, params: QC | None = None) -> Panel:
         mean=frequency @ share,
         spread=np.sqrt((frequency * (1 - frequency)) @ share),
         r=_neighbour_correlations(ds, stratum, n_strata),
+        noise=1 / min(len(stratum), _MOST_SAMPLES),
         passes=usable & within & pooled if checks_pooled else usable & within,
         checks_pooled=checks_pooled,
     )
@@ -132,14 +136,7 @@ def _neighbour_correlations(ds: xr.Dataset, stratum: NDArray[np.int64], n_strata
     state = fold(
         "linkage of watermark templates", _tile, tiles(n_variants), state, _add, shared=(source, columns)
     )
-    return _without_sampling(state["r"], len(samples))
-
-
-def _without_sampling(r: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Return correlations whose square is less by 1/n, what sampling adds; else watermarks had it twice."""
-    square = r * r
-    share = np.divide(square - 1 / n, square, out=np.zeros_like(r), where=square > 1 / n)
-    return np.asarray(r * np.sqrt(share))
+    return np.asarray(state["r"])
 
 
 def _add(state: dict[str, Any], _: int, found: tuple[int, NDArray[np.float64]]) -> None:
@@ -150,7 +147,7 @@ def _add(state: dict[str, Any], _: int, found: tuple[int, NDArray[np.float64]]) 
 def _tile(
     source: Source, columns: list[NDArray[np.int64]], v0: int, v1: int
 ) -> tuple[int, NDArray[np.float64]]:
-    """Task: correlations of variants v0..v1 with the next four; 0 where one is constant or absent."""
+    """Task: correlations of variants v0..v1 with the next ones; 0 where one is constant or absent."""
     rows = read_dosage(source, v0, min(v1 + _LAGS, source.shape[0]))
     x = centred(rows, columns)
     square = np.einsum("ij,ij->i", x, x)
