@@ -125,15 +125,15 @@ def told(ds: xr.Dataset, key: Key) -> Distinguished:
 
 
 def test_distinguisher__is_near_chance_on_real_genotypes_and_sure_of_the_papers_kind(sent, real_data):
-    """No feature alone tells anything but one: bands of 99.9 %, wider for a maximum.
+    """0.5 +- band holds 99.9 % if nothing can be told; wider for the largest of 20; the seed is fixed.
 
-    That one is linkage beyond the neighbours that are imitated; see the documentation.
+    Regressions on all variants around tell a little; see the documentation.
     """
-    found = told(sent["q"].ds, sent["q"].key)
-    single = dict(found.single)
-    assert 0.6 < single.pop("r2_farther") < 0.8
-    assert max(single.values()) < 0.5 + 1.2 * found.band
-    assert max(found.auc.values()) < 0.8
+    for one in sent.values():
+        found = told(one.ds, one.key)
+        assert max(found.single.values()) < 0.5 + 1.2 * found.band
+        assert max(abs(x - 0.5) for x in found.auc.values()) < 1.1 * found.band
+        assert max(found.auc_together.values()) < 0.5 + 1.5 * found.band
     ds, table, _ = real_cohort(real_data)
     q = table["trait_1"].to_numpy()
     trait = Trait("case", (q > np.median(q)).astype(float), True)
