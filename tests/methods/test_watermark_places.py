@@ -161,6 +161,16 @@ def test_places__are_never_beside_each_other_and_free_again(ds, panel):
     np.testing.assert_array_equal(places.free, before)
 
 
+def test_places__are_on_the_chromosome_of_what_they_follow(ds, panel):
+    contig = ds["variant_contig"].values
+    assert len(np.unique(contig)) == 2
+    places = Places(panel, contig, ds["variant_position"].values, KEY)
+    assert (contig[places.left] == contig[places.patterns.rows[places.pattern]]).all()
+    for j in range(len(places.patterns.rows)):
+        near = places.patterns.near[j][places.patterns.tells[j]]
+        assert (contig[near] == contig[places.patterns.rows[j]]).all()
+
+
 def test_unlinked_variants__are_imitated_by_unlinked_alleles():
     """Neighbours that tell nothing are not followed: linkage by chance would be there twice."""
     ds = helpers.balding_nichols(n_groups=3, per_group=500, n_variants=600, fst=0.05, seed=9)
@@ -190,7 +200,7 @@ def test_nulls__are_those_whose_neighbours_leave_nothing_to_an_association():
     maker = _Maker(ds, Trait("q", q, False), np.empty((len(q), 0)), params, KEY, "linear", QC())
     targets = maker._targets()
     explained = maker.places.known.explained[[maker.places.template(row, 0) for row in range(40)]]
-    tight = explained > maker.free
+    tight = explained > maker.most_told
     assert (targets == 0).sum() == 20
     assert 5 < tight.sum() <= 20
     assert (targets[tight] == 0).all()

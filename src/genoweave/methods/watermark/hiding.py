@@ -146,9 +146,9 @@ class _Maker:
         self.places = Places(self.panel, contig, position, key)
         self.draws = key.stream("watermark.genotype")
         self.noise = key.stream("watermark.noise")
-        # a signal's neighbours leave so much of its variance to what only it says
+        # a signal's neighbours tell no more of it: the rest is for its own association
         n_used = int(complete(trait.values, covariates).sum())
-        self.free = max(0.5, 1 - _LEFT * params.z_max**2 / n_used)
+        self.most_told = max(0.5, 1 - _LEFT * params.z_max**2 / n_used)
         self.names = Names(ds["variant_id"].values, key.stream("watermark.name"))
 
     def make(self) -> tuple[Rows, NDArray]:
@@ -176,8 +176,8 @@ class _Maker:
         u = self.key.stream("watermark.target").uniforms(0, 2 * p.n)
         z = (p.z_min + (p.z_max - p.z_min) * u[: p.n]) * np.where(u[p.n :] < 0.5, -1, 1)
         explained = self.places.known.explained[[self.places.template(row, 0) for row in range(p.n)]]
-        tight = np.maximum(explained, self.free)
-        z[np.argsort(-tight, kind="stable")[: round(p.nulls * p.n)]] = 0
+        beyond = np.maximum(explained, self.most_told)
+        z[np.argsort(-beyond, kind="stable")[: round(p.nulls * p.n)]] = 0
         return np.asarray(z)
 
     def _batch(self, rows: range, targets: NDArray[np.float64]) -> list[_Mark]:
@@ -223,9 +223,9 @@ class _Maker:
     def _within(self, row: int, target: float) -> tuple[float, float]:
         """Return between what limits the neighbours may explain a watermark's template."""
         if target:
-            return -np.inf, self.free
+            return -np.inf, self.most_told
         first = float(self.places.known.explained[self.places.template(row, 0)])
-        return (self.free, np.inf) if first > self.free else (-np.inf, self.free)
+        return (self.most_told, np.inf) if first > self.most_told else (-np.inf, self.most_told)
 
     def _neighbours(self, rows: NDArray[np.int64]) -> NDArray[np.int8]:
         """Return the genotypes of ascending variants: dosages, or calls if phased."""

@@ -73,7 +73,8 @@ class Panel:
 def read_panel(ds: xr.Dataset, params: QC | None = None) -> Panel:
     """Count genotypes within strata, and correlate neighbours: two passes over the genotypes.
 
-    Memory: 40 bytes a variant and stratum, and a tile of 1,024 variants x 5,000 samples as float64 a task.
+    Memory: 240 bytes a variant, 40 a variant and stratum, and a tile of 1,024 variants x 5,000 samples as
+    float64 a task.
     """
     stratum, n_strata = strata_of(ds)
     counts, missing_of = count_genotypes(ds, stratum, label="counts of watermark templates")

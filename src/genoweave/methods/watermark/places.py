@@ -99,10 +99,12 @@ class Places:
             rows = rows[np.unique(drawn.astype(np.int64))]
         self.known = read_variants(panel, contig, rows)
         self.patterns = patterns(panel, contig, rows, key.stream("watermark.pattern").words64(0, len(rows)))
-        self.pattern = np.repeat(np.arange(len(self.patterns.rows)), len(BESIDE))
-        self.left = (self.patterns.rows[:, None] + BESIDE).ravel()
         self.looks = looks_of_variants(self.known, panel, self.position)
-        self.looks_there = looks_of_places(self.patterns, panel, self.position)
+        left = (self.patterns.rows[:, None] + BESIDE).ravel()
+        pattern = np.repeat(np.arange(len(self.patterns.rows)), len(BESIDE))
+        usable = (self.free[left] == 1) & (contig[left] == contig[self.patterns.rows[pattern]])
+        self.left, self.pattern = left[usable], pattern[usable]
+        self.looks_there = looks_of_places(self.patterns, panel, self.position)[usable]
 
     def _whole(
         self, rows: NDArray[np.int64], offsets: NDArray[np.int64], contig: NDArray[np.integer]

@@ -1,6 +1,6 @@
 """Association put into genotypes without changing anything else of them.
 
-Within a cell of samples of one stratum with the same genotypes at the two neighbours, a watermark's genotypes
+Within a cell of samples of one stratum with the same chances given the neighbours, a watermark's genotypes
 stay what they are; only who of the cell has which is sorted by score = a residual + noise. Frequencies,
 Hardy-Weinberg equilibrium and linkage are counts over cells, and so do not change; the statistic of the
 model asked for grows with a, which is solved for.
