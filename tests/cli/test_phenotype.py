@@ -173,6 +173,17 @@ def test_phenotype__the_users_files_are_left_alone(call: Call, clean: Path, tmp_
     assert (tmp_path / "p.covar").read_text() == text
 
 
+def test_phenotype__says_who_is_not_in_the_table_of_covariates(
+    call: Call, clean: Path, tmp_path: Path
+) -> None:
+    ids = strings(clean, "sample_id")
+    (tmp_path / "ages").write_text("#IID\tage\n" + "".join(f"{x}\t{k % 7}\n" for k, x in enumerate(ids[3:])))
+    flags = ("--covar", tmp_path / "ages", "--covariates", "age=cohort", "--delta", 0.5)
+    answer = call("phenotype", clean, "--out", tmp_path / "p", *flags)
+    assert answer.code == 0
+    assert "samples of the cohort are not in the table" in answer.out
+
+
 def test_phenotype__the_samples_table_is_the_truth(call: Call, clean: Path, tmp_path: Path) -> None:
     assert call("phenotype", clean, "--out", tmp_path / "p", "--seed", 4).code == 0
     trait = phenotype(open_cohort(str(clean)), Phenotype(seed=4))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from genoweave.aggregate import people
 from genoweave.cli.options import Common, arguments, option
 from genoweave.cli.shared import COHORT, OUT, beside
+from genoweave.cli.traits import joined
 from genoweave.cohorts import open_cohort
 from genoweave.errors import ConfigError
 from genoweave.genotypes import select
@@ -28,7 +29,7 @@ from genoweave.io.phenotype_files import (
 )
 from genoweave.io.release import write_tsv
 from genoweave.io.scores import write_columns
-from genoweave.io.tables.joining import Tables, join_tables
+from genoweave.io.tables.joining import Tables
 from genoweave.io.tables.text import read_table
 from genoweave.methods.phenotype import PRESETS, Phenotype, tables
 from genoweave.methods.phenotype import phenotype as simulate_trait
@@ -72,7 +73,7 @@ def phenotype(
         params = Phenotype(**params.model_dump() | PRESETS[preset] | common.flags)
     ds = open_cohort(cohort)
     if covar is not None:
-        ds, _ = join_tables(ds.drop_dims("covariates", errors="ignore"), Tables(covariates=covar))
+        ds = joined(ds, Tables(covariates=covar), common)
     with common.work("phenotype"):
         trait = simulate_trait(ds, params, effects=None if effects is None else _effects(effects))
         causal = tables.causal_table(ds, trait, expected=expected)
