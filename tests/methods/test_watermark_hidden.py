@@ -259,6 +259,33 @@ def test_missing_calls__are_as_many_as_others_and_of_the_same_people(traits):
     assert not all((int(row[group].sum()), int(row[~group].sum())) in pairs for row in marks)
 
 
+def test_missing_calls__are_not_of_women_because_they_have_no_y(traits):
+    """A third of the variants are on Y, where half of the people have no call."""
+    ds = linked_cohort(per_group=400, n_variants=600, missing=0.02)
+    women = np.arange(800) % 4 < 2
+    calls = ds["call_genotype"].values.copy()
+    calls[np.ix_(np.arange(400, 600), women)] = -1
+    ds = ds.assign(
+        call_genotype=(ds["call_genotype"].dims, calls), contig_id=("contigs", np.array(["1", "Y"], object)),
+        variant_contig=("variants", (np.arange(600) >= 400).astype(np.int32)),
+    )  # fmt: skip
+    cohort, key = watermark_cohort(ds, traits[0]["q"], None, HiddenWatermark(n=30, nulls=1), KEY)
+    is_missing = (cohort["call_genotype"].values[rows_of(cohort, key)] < 0).any(axis=2)
+    # about 480 missing calls, half of them of women: one false alarm in 1.7 million seeds
+    n = is_missing.sum()
+    assert abs(is_missing[:, women].sum() - n / 2) < 5 * np.sqrt(n) / 2
+
+
+def test_watermarks__vary_even_where_no_frequency_is_asked_for(traits):
+    ds = linked_cohort(n_variants=200)
+    calls = ds["call_genotype"].values.copy()
+    calls[::3] = 0
+    ds = ds.assign(call_genotype=(ds["call_genotype"].dims, calls))
+    params = HiddenWatermark(n=20, nulls=1)
+    _, key = watermark_cohort(ds, traits[0]["q"], None, params, KEY, qc=QC(maf=0))
+    assert key.expected["linear"].notna().all(axis=None)
+
+
 def test_wald__has_no_result_where_hybrid_has_firths_and_signals_have_both():
     ds = linked_cohort(per_group=150, n_variants=300, seed=3)
     values = np.zeros(300)
@@ -287,6 +314,12 @@ def test_names__follow_the_style_of_others():
     assert names().like(0, ("chr1_55_C_T_b38", 55), ("rs7", 6), 9, ("A", "G")) == "chr1_9_A_G_b38"
     assert names().like(0, ("1:55", 55), ("rs7", 6), 9, ("A", "G")) == "1:9"
     assert names().like(0, ("AX-0055", 5), ("AX-0055", 5), 9, ("A", "G")).startswith("AX-")
+    # several styles in one cohort: that of the variant before it
+    assert names().like(0, ("rs7000", 5), (".", 6), 9, ("A", "G")).startswith("rs")
+    assert int(names().like(0, ("rs7000", 5), ("1:55", 55), 9, ("A", "G"))[2:]) < 13_000
+    assert int(names().like(0, ("rs7000", 5), ("1:55:C:T", 55), 9, ("A", "G"))[2:]) < 13_000
+    assert names().like(0, ("1:5", 5), ("rs7000", 55), 9, ("A", "G")) == "1:9"
+    assert names().like(0, ("exm", 5), ("rs7000", 55), 9, ("A", "G")).startswith("exm_")
     full = [f"rs{k}" for k in range(1, 400)]
     assert names(*full).like(0, ("rs5", 5), ("rs5", 5), 9, ("A", "G")) not in full
 
@@ -301,6 +334,8 @@ def test_impossible_wishes__are_refused(ds, traits, small_cohort):
         watermark_cohort(ds, traits[0]["q"], None, HiddenWatermark(n=2), KEY, asked="firth")
     with pytest.raises(DataError, match="needs cases and controls"):
         watermark_cohort(ds, Trait("x", np.ones(800), True), None, HiddenWatermark(n=2), KEY)
+    with pytest.raises(DataError, match="a trait that varies, found 1 in all 800"):
+        watermark_cohort(ds, Trait("x", np.ones(800), False), None, HiddenWatermark(n=2), KEY)
     with pytest.raises(DataError, match="no sample has it"):
         watermark_cohort(ds, Trait("x", np.full(800, np.nan), False), None, HiddenWatermark(n=2), KEY)
     few, part = (ds.isel(variants=slice(0, n)) for n in (20, 60))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from linked import linked_cohort
 
+from genoweave.errors import DataError
 from genoweave.genotypes import read_dosage, source_of
 from genoweave.methods.gwas import Trait
 from genoweave.methods.qc import QC
@@ -169,6 +170,23 @@ def test_places__are_on_the_chromosome_of_what_they_follow(ds, panel):
     for j in range(len(places.patterns.rows)):
         near = places.patterns.near[j][places.patterns.tells[j]]
         assert (contig[near] == contig[places.patterns.rows[j]]).all()
+
+
+def test_panel__has_a_frequency_where_nobody_of_a_stratum_is_called():
+    ds = linked_cohort(per_group=200, n_variants=100, missing=0.0)
+    calls = ds["call_genotype"].values.copy()
+    calls[5, ds["sample_ancestry"].values == "group1"] = -1
+    filled = read_panel(ds.assign(call_genotype=(ds["call_genotype"].dims, calls)))
+    before = read_panel(ds)
+    assert filled.frequency[5, 0] == filled.frequency[5, 1] == before.frequency[5, 0]
+    assert filled.missing[5].tolist() == [0, 200]
+    np.testing.assert_array_equal(np.delete(filled.frequency, 5, 0), np.delete(before.frequency, 5, 0))
+
+
+def test_places__without_room_are_counted(ds, panel):
+    adjacent = np.arange(5, 5 + ds.sizes["variants"])
+    with pytest.raises(DataError, match=r"wanted 30 of them and of gaps between such, found 3\d\d and 0"):
+        Places(panel, ds["variant_contig"].values, adjacent, KEY)
 
 
 def test_unlinked_variants__are_imitated_by_unlinked_alleles():

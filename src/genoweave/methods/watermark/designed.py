@@ -23,7 +23,7 @@ _CALIBRATIONS = 12
 # Streams of a watermark: for each neighbour one for missing calls and one for its phase; two for haplotypes,
 # who has no call, how many have none.
 _STREAMS = 2 * N_NEIGHBOURS + 4
-# A little above 1: chances end at 0 and 1 anyway.
+# Twice what is possible: chances end at 0 and 1 anyway.
 _LARGEST_R2 = 2.0
 # Chances of allele 1 that are told apart when genotypes change places.
 _LEVELS = 20

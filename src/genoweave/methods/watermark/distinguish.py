@@ -87,7 +87,7 @@ def distinguish(ds: xr.Dataset, marks: NDArray[np.int64], seed: int = 0) -> Dist
             f"least {_FEWEST} of both"
         )
     rows = np.concatenate([marks, others])
-    table = features(ds, rows)
+    table = features(ds, rows).fillna(0)
     is_mark = np.arange(len(rows)) < len(marks)
     alone = table.drop(columns=list(_TOGETHER))
     auc, auc_together = (_cross_validated(some, is_mark, seed) for some in (alone, table))

@@ -101,8 +101,8 @@ def watermark_cohort(
     Notes
     -----
     Two passes over the genotypes, and reads of the rows around watermarks; mixed models read the whole cohort
-    once more. Memory: see `read_panel`; n / 4 bytes a watermark and sample (3 n / 8 if phased), and 256
-    MiB. The same cohort, key and parameters give the same bits for any chunks and workers.
+    once more. Memory: see `read_panel` and `Places`; n / 4 bytes a watermark (3 n / 8 if phased), and 256 MiB.
+    The same cohort, key and parameters give the same bits for any chunks and workers.
     """
     params, key = params or HiddenWatermark(), key or Root.from_system()
     n_samples = ds.sizes["samples"]
@@ -122,6 +122,11 @@ def _check_trait(trait: Trait, covariates: NDArray[np.float64]) -> None:
     used = complete(trait.values, covariates)
     if not used.any():
         raise DataError(f"trait {trait.name}: no sample has it and all covariates; check the tables' ids")
+    if not trait.is_binary and np.ptp(trait.values[used]) == 0:
+        raise DataError(
+            f"trait {trait.name}: a watermark needs a trait that varies, found {trait.values[used][0]:g} in "
+            f"all {people(int(used.sum()))} samples with all covariates"
+        )
     cases = int((trait.values[used] == 1).sum())
     if trait.is_binary and cases in (0, int(used.sum())):
         raise DataError(

@@ -33,8 +33,8 @@ class Names:
     ) -> str:  # fmt: skip
         """Return an identifier for watermark `row`.
 
-        `left` and `template` are identifier and position of the variant before it, after which a place is
-        written, and of the one that it imitates, near whose number it gets its own.
+        `left` and `template` are identifier and position of the variant before it, in whose style its own
+        is written, and of the one that it imitates, near whose number it gets its own.
         """
         if left[0] in (".", ""):
             return left[0]
@@ -42,9 +42,13 @@ class Names:
         if made is not None and made not in self.taken:
             self.taken.add(made)
             return made
-        match = _NUMBERED.match(template[0])
-        head, number = (match[1], match[2]) if match else (f"{template[0]}_", "1")
-        return self._numbered(row, head, number)
+        own, other = _NUMBERED.match(left[0]), _NUMBERED.match(template[0])
+        if own is None:
+            return self._numbered(row, f"{left[0]}_", "1")
+        # of a cohort with ids of several styles, the template's may be of another
+        alike = other is not None and other[1] == own[1] and _placed(*template, position, allele) is None
+        number = other[2] if other is not None and alike else own[2]
+        return self._numbered(row, own[1], number)
 
     def _numbered(self, row: int, head: str, number: str) -> str:
         width = len(number) if number.startswith("0") else 0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genoweave.chunks import tiles
 from genoweave.execution import fold
-from genoweave.genotypes import SelectedSource, Source, read_dosage, source_of
+from genoweave.genotypes import SelectedSource, Source, read_dosage, select, source_of
 from genoweave.methods.frequencies import allele_frequency, count_genotypes, group_numbers
 from genoweave.methods.qc import QC, usable_variants, variant_statistics
 
@@ -38,9 +38,9 @@ class Panel:
     missing
         int64 (variants, strata): samples without a call.
     missing_of
-        int64 (samples,): variants without a call.
+        int64 (samples,): autosomal variants without a call.
     frequency
-        float64 (variants, strata), of the counted allele; 0 where nobody is called.
+        float64 (variants, strata), of the counted allele; of all strata where nobody of one is called.
     mean
         float64 (variants,), the strata's mean frequency, weighted by their sizes.
     spread
@@ -71,18 +71,21 @@ class Panel:
 
 
 def read_panel(ds: xr.Dataset, params: QC | None = None) -> Panel:
-    """Count genotypes within strata, and correlate neighbours: two passes over the genotypes.
+    """Count genotypes within strata, and correlate neighbours.
 
-    Memory: 240 bytes a variant, 40 a variant and stratum, and a tile of 1,024 variants x 5,000 samples as
-    float64 a task.
+    Two passes over the genotypes, three if some are not of autosomes. Memory: 240 bytes a variant, 40 a
+    variant and stratum, and a tile of 1,024 variants x 5,000 samples as float64 a task.
     """
     stratum, n_strata = strata_of(ds)
+    usable = usable_variants(ds, autosomes_only=True)
     counts, missing_of = count_genotypes(ds, stratum, label="counts of watermark templates")
+    if usable.any() and not usable.all():  # who has no call on X or Y has them elsewhere
+        autosomes = select(ds, np.flatnonzero(usable))
+        missing_of = count_genotypes(autosomes, stratum, label="missing calls of autosomes")[1]
     sizes = np.bincount(stratum, minlength=n_strata)
-    frequency = np.nan_to_num(allele_frequency(counts))
+    frequency = _filled_frequency(counts)
     share = sizes / sizes.sum()
     within, pooled = keeps(counts, sizes, params or QC())
-    usable = usable_variants(ds, autosomes_only=True)
     checks_pooled = bool((usable & within & pooled).sum() >= (usable & within).sum() / 2)
     return Panel(
         stratum=stratum,
@@ -98,6 +101,13 @@ def read_panel(ds: xr.Dataset, params: QC | None = None) -> Panel:
         passes=usable & within & pooled if checks_pooled else usable & within,
         checks_pooled=checks_pooled,
     )
+
+
+def _filled_frequency(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return frequencies (variants, strata); where nobody of a stratum is called, those of all that are."""
+    pooled = np.nan_to_num(allele_frequency(counts.sum(axis=1, keepdims=True)))
+    within = allele_frequency(counts)
+    return np.where(np.isnan(within), pooled, within)
 
 
 def strata_of(ds: xr.Dataset) -> tuple[NDArray[np.int64], int]:
@@ -120,7 +130,7 @@ def keeps(
     found = variant_statistics(counts, int(sizes.sum()), tested=counts.shape[1])
     together = variant_statistics(counts.sum(axis=1, keepdims=True), int(sizes.sum()))
     limit = min(1.0, _HWE_MARGIN * params.hwe)
-    good = found["variant_maf"] >= (1 + _MARGIN) * params.maf
+    good = (found["variant_maf"] >= (1 + _MARGIN) * params.maf) & (found["variant_maf"] > 0)
     good &= found["variant_missing_rate"] <= (1 - _MARGIN) * params.geno
     within = good & (found["variant_hwe_p_value"] >= limit)
     return within, good & (together["variant_hwe_p_value"] >= limit)

@@ -2,8 +2,8 @@
 
 A watermark is to look like a template, a real variant T drawn at random. It follows a pattern of linkage and
 goes into a gap near it; the two are chosen such that it looks there as T does: as frequent in each stratum,
-as linked with the variants next to it and farther away, as far from them. It gets T's alleles and missing
-calls, and frequencies between T's and the pattern's: the more the pattern tells, the more the pattern's.
+as linked with the variants next to it and farther away, as far from them. It gets T's alleles and rates of
+missing calls, and frequencies between T's and the pattern's: the more that tells, the nearer to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OF_GAP = np.array([-1, 0, 1, 2])
 # Variants that are templates and have patterns, at most; places that look most alike, of which one is drawn.
 _MOST, _BEST = 20_000, 2
 _FEWEST_TEMPLATES = 30
-# Attempts with one template, each at another place.
+# Attempts with one template, at one of the places and then at the other.
 _TRIES = 2
 _WORDS = 64
 
@@ -90,7 +90,8 @@ class Places:
         if min(len(rows), int(self.free.sum())) < _FEWEST_TEMPLATES:
             raise DataError(
                 "QC-proof watermarks imitate variants that pass quality control and whose neighbours do: "
-                f"wanted {_FEWEST_TEMPLATES} of them, found {len(rows)}; give a cohort after "
+                f"wanted {_FEWEST_TEMPLATES} of them and of gaps between such, found {len(rows)} and "
+                f"{int(self.free.sum())}; give a cohort after "
                 "quality control, sorted by position, with more variants, and with ancestry groups where "
                 "it has several (--ancestry): together they are not in Hardy-Weinberg equilibrium"
             )
@@ -140,7 +141,8 @@ class Places:
         explained = float(self.known.explained[k])
         far = distances(self.looks[k], self.looks_there[places], explained, self.panel.n_strata)
         best = places[np.argsort(far, kind="stable")[:_BEST]]
-        chosen = int(best[int(self._words(row, attempt)[_WORDS] % np.uint64(len(best)))])
+        word = int(self._words(row, attempt // _TRIES)[_WORDS] % np.uint64(len(best)))
+        chosen = int(best[(word + attempt) % len(best)])
         left = int(self.left[chosen])
         self.free[left - 1 : left + 2] -= 2
         return self._place(left, int(self.pattern[chosen]), k)
