@@ -101,8 +101,8 @@ def watermark_cohort(
     Notes
     -----
     Two passes over the genotypes, and reads of the rows around watermarks; mixed models read the whole cohort
-    once more. Memory: see `read_panel` and `Places`; n / 4 bytes a watermark (3 n / 8 if phased), and 256 MiB.
-    The same cohort, key and parameters give the same bits for any chunks and workers.
+    once more. Memory: see `read_panel` and `Places`; n / 4 bytes a watermark (3 n / 8 if phased), and 256
+    MiB. The same cohort, key and parameters give the same bits for any chunks and workers.
     """
     params, key = params or HiddenWatermark(), key or Root.from_system()
     n_samples = ds.sizes["samples"]
