@@ -81,10 +81,10 @@ def around(panel: Panel, contig: NDArray[np.integer], rows: NDArray[np.int64]) -
 
 
 def rows_around(
-    contig: NDArray[np.integer], rows: NDArray[np.int64]
+    contig: NDArray[np.integer], rows: NDArray[np.int64], offsets: NDArray[np.int64] = _OFFSETS
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the rows around variants (m, 31), and whether they are on the same chromosome."""
-    wanted = rows[:, None] + _OFFSETS
+    """Return the rows around variants (m, offsets), and whether they are on the same chromosome."""
+    wanted = rows[:, None] + offsets
     near = np.clip(wanted, 0, len(contig) - 1)
     return near, (near == wanted) & (contig[near] == contig[rows][:, None])
 

@@ -161,9 +161,7 @@ def _pairs(
     panel: Panel, contig: NDArray[np.integer], rows: NDArray[np.int64], words: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Choose for variants another near them and a row of `_SUMS`; of those variants only that have one."""
-    wanted = rows[:, None] + _APART
-    near = np.clip(wanted, 0, len(contig) - 1)
-    inside = (near == wanted) & (contig[near] == contig[rows][:, None])
+    near, inside = rows_around(contig, rows, _APART)
     fits = (_fitting(panel, rows[:, None], near) & inside[:, :, None]).reshape(len(rows), -1)
     n = fits.sum(axis=1)
     some = np.flatnonzero(n)
