@@ -192,7 +192,7 @@ def _chances(kind: NDArray[np.int64], panel: Panel, place: Place) -> NDArray[np.
     for side in (alike.first, alike.second):
         np.add.at(weight, (alike.stratum, side), alike.number / (2 * len(kind)))
     dosage = alike.less_mean(alleles[:, alike.first] + alleles[:, alike.second])
-    spread = np.sqrt((place.frequency * (1 - place.frequency)) @ panel.sizes / panel.sizes.sum())
+    spread = np.sqrt((place.frequency * (1 - place.frequency)) @ panel.share)
     scale = spread * np.sqrt(2 * len(kind) * (alike.number * dosage**2).sum(axis=1))
     between = correlation(panel, place.near[:, None], place.near)
     aim = place.r.copy()

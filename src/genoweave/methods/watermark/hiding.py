@@ -180,8 +180,7 @@ class _Maker:
             return np.full(p.n, np.nan)
         u = self.key.stream("watermark.target").uniforms(0, 2 * p.n)
         z = (p.z_min + (p.z_max - p.z_min) * u[: p.n]) * np.where(u[p.n :] < 0.5, -1, 1)
-        explained = self.places.known.explained[[self.places.template(row, 0) for row in range(p.n)]]
-        beyond = np.maximum(explained, self.most_told)
+        beyond = np.maximum([self._told(row) for row in range(p.n)], self.most_told)
         z[np.argsort(-beyond, kind="stable")[: round(p.nulls * p.n)]] = 0
         return np.asarray(z)
 
@@ -229,8 +228,12 @@ class _Maker:
         """Return between what limits the neighbours may explain a watermark's template."""
         if target:
             return -np.inf, self.most_told
-        first = float(self.places.known.explained[self.places.template(row, 0)])
-        return (self.most_told, np.inf) if first > self.most_told else (-np.inf, self.most_told)
+        is_beyond = self._told(row) > self.most_told
+        return (self.most_told, np.inf) if is_beyond else (-np.inf, self.most_told)
+
+    def _told(self, row: int) -> float:
+        """Return the share of a watermark's first template that the variants around tell."""
+        return float(self.places.known.explained[self.places.template(row, 0)])
 
     def _neighbours(self, rows: NDArray[np.int64]) -> NDArray[np.int8]:
         """Return the genotypes of ascending variants: dosages, or calls if phased."""

@@ -75,7 +75,7 @@ def _looks(
     farther = np.delete(z, np.arange(before - 1, after + 2), axis=1).max(axis=1)
     second, largest = np.partition(z, -2, axis=1)[:, -2:].T
     looks = [
-        frequency * np.sqrt(panel.sizes / panel.sizes.sum()) / _FREQUENCY,
+        frequency * np.sqrt(panel.share) / _FREQUENCY,
         np.log(np.maximum(distance, 1)) / _DISTANCE,
         z[:, [before, after, before - 1, after + 1]] / _NEXT,
         farther / _FARTHER,

@@ -69,6 +69,11 @@ class Panel:
     passes: NDArray[np.bool_]
     checks_pooled: bool
 
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Share of the samples in each stratum, float64 (strata,)."""
+        return np.asarray(self.sizes / self.sizes.sum())
+
 
 def read_panel(ds: xr.Dataset, params: QC | None = None) -> Panel:
     """Count genotypes within strata, and correlate neighbours.

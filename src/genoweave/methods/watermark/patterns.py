@@ -146,8 +146,9 @@ def _ridged(some: Around, chosen: NDArray[np.int64], tells: NDArray[np.bool_]) -
 def _after_two(
     panel: Panel, contig: NDArray[np.integer], rows: NDArray[np.int64], words: NDArray[np.uint64]
 ) -> Patterns:
-    one, two, sums = _pairs(panel, contig, rows, words)
-    u = (words[np.searchsorted(rows, one)] >> np.uint64(11)).astype(np.float64) / 2.0**53
+    some, two, sums = _pairs(panel, contig, rows, words)
+    one = rows[some]
+    u = (words[some] >> np.uint64(11)).astype(np.float64) / 2.0**53
     explained = 1 - (1 - _LOWEST_SHARE) * u**2
     frequency = sums[:, :1] * panel.frequency[one] + sums[:, 1:2] * panel.frequency[two] + sums[:, 2:]
     near = np.tile(np.minimum(one, two)[:, None], (1, N_NEIGHBOURS))
@@ -160,22 +161,21 @@ def _after_two(
 def _pairs(
     panel: Panel, contig: NDArray[np.integer], rows: NDArray[np.int64], words: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Choose for variants another near them and a row of `_SUMS`; of those variants only that have one."""
+    """Choose for variants another near them and a row of `_SUMS`; return first which variants have one."""
     near, inside = rows_around(contig, rows, _APART)
     fits = (_fitting(panel, rows[:, None], near) & inside[:, :, None]).reshape(len(rows), -1)
     n = fits.sum(axis=1)
     some = np.flatnonzero(n)
     number = (words[some] % n[some].astype(np.uint64)).astype(np.int64)
     place = (fits[some].cumsum(axis=1) > number[:, None]).argmax(axis=1)
-    return rows[some], near[some, place // len(_SUMS)], _SUMS[place % len(_SUMS)]
+    return some, near[some, place // len(_SUMS)], _SUMS[place % len(_SUMS)]
 
 
 def _fitting(panel: Panel, one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which sums of pairs' alleles are 0 or 1 on nearly every haplotype, (..., 4)."""
-    share = panel.sizes / panel.sizes.sum()
     p, q = panel.mean[one], panel.mean[two]
     within = correlation(panel, one, two) * panel.spread[one] * panel.spread[two]
-    both = (panel.frequency[one] * panel.frequency[two]) @ share + within
+    both = (panel.frequency[one] * panel.frequency[two]) @ panel.share + within
     exceptions = np.stack([both, q - both, p - both, 1 - p - q + both], axis=-1)
     carriers = np.stack(np.broadcast_arrays(np.minimum(p, q), q, p, 1 - np.maximum(p, q)), axis=-1)
     mean = np.stack([p + q, p - q, q - p, p + q - 1], axis=-1)

@@ -174,7 +174,7 @@ class Places:
         self, one: NDArray[np.float64], other: NDArray[np.float64], share: float
     ) -> NDArray[np.float64]:
         """Return frequencies between two variants', as different between strata as these are."""
-        weight = self.panel.sizes / self.panel.sizes.sum()
+        weight = self.panel.share
         mixed = (1 - share) * one + share * other
         spreads = [float(np.sqrt(weight @ (f - weight @ f) ** 2)) for f in (one, other, mixed)]
         wanted = (1 - share**3) * spreads[0] + share**3 * spreads[1]
